@@ -1,0 +1,157 @@
+/* Mapped files, whole reads, atomic writes. */
+#include "base/mapfile.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+MUST_USE static Status open_regular(int *fd_out, size_t *size, const char *path, Error *err)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, "cannot open '%s'", path);
+    struct stat info;
+    if (fstat(fd, &info) != 0) {
+        const Status st = error_errno(err, "cannot stat '%s'", path);
+        close(fd);
+        return st;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        close(fd);
+        return error_set(err, ST_INVALID, "'%s' is not a regular file", path);
+    }
+    *fd_out = fd;
+    *size = (size_t)info.st_size;
+    return ST_OK;
+}
+
+Status mapfile_open(MapFile *m, const char *path, Error *err)
+{
+    int fd = -1;
+    size_t size = 0;
+    const Status st = open_regular(&fd, &size, path, err);
+    if (st != ST_OK)
+        return st;
+    void *p = NULL;
+    if (size > 0)
+        p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    const Status map_st = p == MAP_FAILED ? error_errno(err, "cannot map '%s'", path) : ST_OK;
+    close(fd);
+    if (map_st == ST_OK)
+        *m = (MapFile){p, size};
+    return map_st;
+}
+
+void mapfile_close(MapFile *m)
+{
+    if (m->data)
+        munmap((void *)(uintptr_t)m->data, m->size);
+    *m = (MapFile){0};
+}
+
+/* Reads until end of file or max+1 bytes, whichever comes first. */
+MUST_USE static Status read_stream(uint8_t **out, size_t *size, int fd, const char *path, size_t max,
+                                   Error *err)
+{
+    void *buf = NULL;
+    size_t cap = 0, len = 0;
+    Status st = ST_OK;
+    for (;;) {
+        if (mem_grow(&buf, &cap, len + 65537, 1) != ST_OK) {
+            st = error_set(err, ST_NOMEM, "no memory to read '%s' (%zu bytes so far)", path, len);
+            goto out;
+        }
+        const ssize_t n = read(fd, (uint8_t *)buf + len, cap - len - 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            st = error_errno(err, "cannot read '%s'", path);
+            goto out;
+        }
+        if (n == 0)
+            break;
+        len += (size_t)n;
+        if (len > max) {
+            st = error_set(err, ST_INVALID, "'%s' is larger than the limit of %zu bytes", path, max);
+            goto out;
+        }
+    }
+    ((uint8_t *)buf)[len] = 0;
+    *out = buf;
+    *size = len;
+    return ST_OK;
+out:
+    mem_free(buf);
+    return st;
+}
+
+Status file_read_all(uint8_t **out, size_t *size, const char *path, size_t max, Error *err)
+{
+    if (strcmp(path, "-") == 0)
+        return read_stream(out, size, STDIN_FILENO, "standard input", max, err);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, "cannot open '%s'", path);
+    const Status st = read_stream(out, size, fd, path, max, err);
+    close(fd);
+    return st;
+}
+
+MUST_USE static Status write_all(int fd, const char *path, const uint8_t *data, size_t size, Error *err)
+{
+    for (size_t done = 0; done < size;) {
+        const ssize_t n = write(fd, data + done, size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_errno(err, "cannot write '%s'", path);
+        done += (size_t)n;
+    }
+    return fsync(fd) == 0 ? ST_OK : error_errno(err, "cannot sync '%s'", path);
+}
+
+/* A rename is only durable once its directory is. */
+MUST_USE static Status sync_directory_of(const char *path, Error *err)
+{
+    char dir[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    const size_t n = slash ? (size_t)(slash - path) : 0;
+    if (n >= sizeof dir)
+        return error_set(err, ST_INVALID, "path too long: '%s'", path);
+    memcpy(dir, path, n);
+    dir[n] = 0;
+    const int fd = open(n ? dir : slash ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, "cannot open the directory of '%s'", path);
+    const Status st = fsync(fd) == 0 ? ST_OK : error_errno(err, "cannot sync the directory of '%s'", path);
+    close(fd);
+    return st;
+}
+
+Status file_write_atomic(const char *path, const void *data, size_t size, Error *err)
+{
+    char tmp[PATH_MAX];
+    const int n = snprintf(tmp, sizeof tmp, "%s.tmp-%ld", path, (long)getpid());
+    if (n < 0 || (size_t)n >= sizeof tmp)
+        return error_set(err, ST_INVALID, "path too long: '%s'", path);
+    const int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return error_errno(err, "cannot create '%s'", tmp);
+    Status st = write_all(fd, tmp, data, size, err);
+    if (close(fd) != 0 && st == ST_OK)
+        st = error_errno(err, "cannot close '%s'", tmp);
+    if (st == ST_OK && rename(tmp, path) != 0)
+        st = error_errno(err, "cannot rename '%s' to '%s'", tmp, path);
+    if (st != ST_OK) {
+        unlink(tmp);
+        return st;
+    }
+    return sync_directory_of(path, err);
+}

