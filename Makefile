@@ -25,10 +25,11 @@ OBJ := $(SRC:%.c=$(BUILD)/%.o)
 LANES_SRC := $(wildcard src/kernels/lanes/*.c)
 ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
 ifeq ($(ARCH),x86_64)
-LEVELS := scalar avx2 avx512 vnni
+LEVELS := f64 scalar avx2 avx512 vnni
 else
-LEVELS := scalar
+LEVELS := f64 scalar
 endif
+FLAGS_f64 :=
 FLAGS_scalar :=
 FLAGS_avx2 := -mavx2 -mfma -mf16c -mbmi2
 FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl

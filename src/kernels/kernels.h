@@ -1,0 +1,123 @@
+/* Compute kernels: pure functions on pointers, strides and sizes; one table per instruction-set level.
+ *
+ * One source (src/kernels/lanes/) is written on vectors of sixteen lanes and compiled once per level:
+ *   f64      sixteen doubles in an array: the oracle for traces and finite differences
+ *   scalar   sixteen floats in an array: the definition
+ *   avx2     two registers a vector         avx512  one register      vnni  avx512 + dpbusd for int8
+ * `real` below is double in the f64 table and float in all others; `real_bytes` says which.
+ *
+ * The order of every sum is a function of indices only (ascending, or sixteen lanes and a fixed tree),
+ * never of the number of rows, threads or the level, and multiply-adds are fused where the source says
+ * so and nowhere else: all f32 levels give the same bits, for every row alone as in any batch.
+ *
+ * Kernels never allocate, never start threads, cannot fail, and may run in any thread on disjoint
+ * outputs. Shapes are row-major, outermost first; ld* are row strides in elements. */
+#ifndef PLUMB_KERNELS_KERNELS_H
+#define PLUMB_KERNELS_KERNELS_H
+
+#include "base/error.h"
+#include "kernels/forms.h"
+
+/* An activation row quantised for the int8 mode, in blocks of 32 (K a multiple of 32):
+ *     d[b] = max|x|/127 over the block,  q = round-half-even(x / d) (0 when d is 0),
+ *     sum[h] = Σ q over 16 consecutive values (two a block).
+ * A matrix of M rows is three arrays: q [M][K], d [M][K/32], sum [M][K/16]. */
+typedef struct {
+    int8_t *q;
+    float *d;
+    int32_t *sum;
+} QuantRows;
+
+/* Which rows and columns of a product to compute. */
+typedef struct {
+    const PackForm *form;
+    const void *panels;     /* packed w, all panels */
+    int64_t N, K;
+    int64_t panel0, panel1; /* outputs 16·panel0 … min(16·panel1, N) − 1 */
+    int64_t M;              /* rows of x and y */
+} LinearShape;
+
+/* Attention of consecutive rows of one sequence over one key/value head. The cache is paged: page p
+ * holds the keys and values of positions 64p … 64p+63 of this layer; inside a page this head has
+ *     keys    [head_dim][64]            at byte offset key_offset   (transposed: lanes are keys)
+ *     values  [64][value_pad]           at byte offset value_offset (value_pad = head_dim up to ×16)
+ * of type F32 or F16 in f32 tables (real in the f64 table). Unwritten entries are zero. */
+#define ATTENTION_PAGE 64
+typedef struct {
+    const void *const *pages;
+    size_t key_offset, value_offset;
+    Dtype kv_type;          /* DT_F32 or DT_F16; ignored by the f64 table, whose cache is double */
+    int64_t head_dim;
+    int64_t group;          /* query heads that share this key/value head */
+    const void *q;          /* real [rows][ld_q]: heads h·head_dim … of this group, consecutive */
+    void *out;              /* real [rows][ld_out], same layout */
+    int64_t ld_q, ld_out;
+    int64_t rows;
+    int64_t position;       /* of the first row; row r sees keys 0 … position+r */
+    int64_t window;         /* > 0: only the last `window` keys (itself included); 0: all */
+    double scale;           /* on q·k */
+} AttentionArgs;
+
+typedef struct {
+    const char *name;  /* "scalar", "avx2", … */
+    size_t real_bytes; /* 4, or 8 in the f64 table */
+
+    /* y[M,N] = x[M,K] · w[N,K]ᵀ (+ bias[N] when not NULL, added after the sum).
+     * One fused multiply-add a product, ascending k, from 0. scratch: LINEAR_SCRATCH bytes, 64-byte
+     * aligned, one a thread. */
+    void (*linear)(const LinearShape *s, void *y, int64_t ldy, const void *x, int64_t ldx,
+                   const void *bias, void *scratch);
+
+    /* The int8 mode, quantised forms only; NULL in the f64 table. Per block of the form, ascending:
+     *     i = Σ code·q − zero·Σ q (integers);  acc = fma(scale · d, (float)i, acc);
+     *     with has_min also  acc = fma(min, d · (float)Σ q, acc)   after it.
+     * y is float. The same bits at every level. */
+    void (*linear_int8)(const LinearShape *s, float *y, int64_t ldy, const QuantRows *x,
+                        const float *bias, void *scratch);
+    /* Rows of x[M][ldx] into `out` (see QuantRows). NULL in the f64 table. */
+    void (*quantise_rows)(const QuantRows *out, const float *x, int64_t ldx, int64_t M, int64_t K);
+
+    /* y[t,i] = g[i] · (x[t,i] · 1/sqrt(mean_j x[t,j]² + eps))   (RMSNorm, arXiv:1910.07467).
+     * y may be x. Squares are summed in sixteen lanes, then by a fixed tree. */
+    void (*rmsnorm_rows)(void *y, int64_t ldy, const void *x, int64_t ldx, const void *gain,
+                         int64_t rows, int64_t d, double eps);
+
+    /* Rotate `heads` heads of head_dim each in row t by the angles of its position (RoPE,
+     * arXiv:2104.09864): cos_sin[(positions[t]) · rot .. ] holds rot/2 cosines, then rot/2 sines, in
+     * float (also in the f64 table). interleaved: pairs (2i, 2i+1), else (i, i + rot/2). Elements from
+     * rot on are untouched. In place. */
+    void (*rope_rows)(void *x, int64_t ldx, const int32_t *positions, const float *cos_sin, int64_t rows,
+                      int64_t heads, int64_t head_dim, int64_t rot, bool interleaved);
+
+    /* Softmax attention by blocks of 64 keys at absolute positions, ascending, with a running maximum
+     * (online softmax, arXiv:2205.14135). Scores ascend over head_dim, values over keys, one fused
+     * multiply-add each. */
+    void (*attention)(const AttentionArgs *a, void *scratch);
+
+    /* Write rows of keys and values into their page (see AttentionArgs for the layout): row r of k and v
+     * [rows][head_dim] goes to entry entry0 + r of the page; rows stay inside the page. */
+    void (*kv_write)(void *page, size_t key_offset, size_t value_offset, Dtype kv_type, int64_t entry0,
+                     int64_t rows, const void *k, int64_t ldk, const void *v, int64_t ldv,
+                     int64_t head_dim);
+
+    /* Element-wise over n consecutive elements; y may alias an input. */
+    void (*silu_mul)(void *y, const void *gate, const void *up, int64_t n); /* gate·σ(gate)·up */
+    void (*add)(void *y, const void *a, const void *b, int64_t n);
+
+    /* log Σ exp(x[i]) and max, for sampler, losses and log-probabilities: the only one there is. */
+    double (*logsumexp)(const void *x, int64_t n);
+} Kernels;
+
+#define LINEAR_SCRATCH ((size_t)1 << 18)    /* bytes a thread: decoded panels */
+#define ATTENTION_SCRATCH ((size_t)1 << 16)
+
+typedef enum { LEVEL_SCALAR, LEVEL_AVX2, LEVEL_AVX512, LEVEL_VNNI, LEVEL_COUNT } KernelLevel;
+
+const char *kernels_level_name(KernelLevel level);
+/* The best level this processor and operating system can run; PLUMB_CPU=NAME lowers it. */
+KernelLevel kernels_best_level(void);
+/* The table of a level, NULL when this build or this processor lacks it. */
+const Kernels *kernels_at(KernelLevel level);
+const Kernels *kernels_f64(void);
+
+#endif
