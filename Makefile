@@ -49,6 +49,15 @@ $(BUILD)/plumb: $(BUILD)/src/cli/main.o $(BUILD)/libplumb.a
 	@echo "  LD    $@"
 	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# Version and commit, rewritten only when they change.
+VERSION := 0.1.0
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+$(BUILD)/gen/version.h: FORCE
+	@mkdir -p $(@D)
+	@printf '#define PLUMB_VERSION "%s"\n#define PLUMB_COMMIT "%s"\n' '$(VERSION)' '$(COMMIT)' >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(BUILD)/src/cli/cmd_version.o $(BUILD)/src/cli/man.o: $(BUILD)/gen/version.h
+
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
@@ -74,6 +83,6 @@ unit: $(TESTS)
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all unit clean
+.PHONY: all unit clean FORCE
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,19 @@
+/* The table of commands, in the order of the help. A new command is one line here and one file. */
+#include "cli/cli.h"
+
+#include <stddef.h>
+
+#define COMMANDS(X) \
+    X(cmd_version)  \
+    X(cmd_help)
+
+#define X(name) extern const CliCommand name;
+COMMANDS(X)
+#undef X
+
+const CliCommand *const cli_commands[] = {
+#define X(name) &name,
+    COMMANDS(X)
+#undef X
+    NULL,
+};
