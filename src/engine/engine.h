@@ -94,6 +94,7 @@ MUST_USE Status session_append(Session *s, const int32_t *ids, int64_t n, Logits
  * With LOGITS_LAST one row. Borrowed until the next append or rewind. */
 const float *session_logits(const Session *s);
 int64_t session_logits_rows(const Session *s);
+int64_t session_vocab(const Session *s); /* their columns */
 
 /* Forget all but the first `count` positions. */
 void session_rewind(Session *s, int64_t count);
