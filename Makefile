@@ -1,10 +1,26 @@
 # Plumb. `make help` lists the targets a person needs. Everything is built into $(BUILD).
+# `./run` installs the packages this needs and calls it.
 
 BUILD ?= build
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 PKG_CONFIG ?= pkg-config
+PREFIX ?= /usr/local
+
+all: $(BUILD)/plumb ## build the program, build/plumb
+
+# ---- flags ----------------------------------------------------------------------------------------
+
 PACKAGES := libutf8proc libedit jansson libcrypto
-TEST_PACKAGES := cmocka
+NEEDS_NO_PACKAGES := help clean format tidy check-headers
+ifneq ($(filter-out $(NEEDS_NO_PACKAGES),$(or $(MAKECMDGOALS),all)),)
+PACKAGE_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES))
+ifeq ($(PACKAGE_LIBS),)
+$(error development packages are missing ($(PACKAGES)); ./run installs them)
+endif
+endif
+PACKAGE_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 
 WARN := -Wall -Wextra -Wshadow -Wundef -Wvla -Wpointer-arith -Wwrite-strings -Wstrict-prototypes \
         -Wmissing-prototypes -Wdouble-promotion
@@ -12,10 +28,34 @@ OPT ?= -O2 -g
 SAN ?=
 WERROR ?=
 CPPFLAGS += -Iinclude -Isrc -I$(BUILD)/gen -D_GNU_SOURCE
-CFLAGS += -std=c11 $(OPT) $(WARN) $(WERROR) $(SAN) -ffp-contract=off -fno-math-errno -fvisibility=hidden \
-          -fno-strict-aliasing -pthread $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
-LDLIBS += $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -lm -pthread
+CFLAGS += -std=c11 $(OPT) $(WARN) $(SAN) -ffp-contract=off -fno-math-errno -fvisibility=hidden \
+          -fno-strict-aliasing -pthread $(PACKAGE_CFLAGS)
 LDFLAGS += $(SAN)
+LDLIBS += $(PACKAGE_LIBS) -lm -pthread
+COMPILE = $(CC) $(CPPFLAGS) $(CFLAGS) $(WERROR) -MMD -MP
+
+# Everything is compiled again when the compiler or its flags change.
+FLAGS := $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LDLIBS)
+ifneq ($(strip $(file <$(BUILD)/flags)),$(strip $(FLAGS)))
+$(BUILD)/flags: FORCE
+endif
+$(BUILD)/flags:
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' >$@
+
+# Version and commit, in a header that is written again when they change.
+VERSION := 0.1.0
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+ifneq ($(strip $(file <$(BUILD)/gen/version)),$(strip $(VERSION) $(COMMIT)))
+$(BUILD)/gen/version.h: FORCE
+endif
+$(BUILD)/gen/version.h:
+	@mkdir -p $(@D)
+	@printf '#define PLUMB_VERSION "%s"\n#define PLUMB_COMMIT "%s"\n' '$(VERSION)' '$(COMMIT)' >$@
+	@echo '$(VERSION) $(COMMIT)' >$(@D)/version
+$(BUILD)/src/cli/cmd_version.o $(BUILD)/src/cli/man.o: $(BUILD)/gen/version.h
+
+# ---- sources --------------------------------------------------------------------------------------
 
 # Every source under src/ belongs to the library, but for the program's main and for the kernels that
 # are compiled once per instruction-set level (src/kernels/lanes/, see there).
@@ -36,10 +76,15 @@ FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl
 FLAGS_vnni := $(FLAGS_avx512) -mavx512vnni
 LANES_OBJ := $(foreach l,$(LEVELS),$(LANES_SRC:src/kernels/lanes/%.c=$(BUILD)/src/kernels/lanes/$(l)/%.o))
 
-TEST_SRC := $(wildcard tests/unit/*.c)
-TESTS := $(TEST_SRC:%.c=$(BUILD)/%)
+# Test programs: one per source; a fuzz target is linked with a driver that replays files.
+programs = $(patsubst %.c,$(BUILD)/%,$(wildcard $(1)))
+UNIT_TESTS := $(call programs,tests/unit/test_*.c)
+KERNEL_TESTS := $(call programs,tests/kernels/*.c)
+FUZZ_TESTS := $(call programs,tests/fuzz/fuzz_*.c)
 
-all: $(BUILD)/plumb
+# ---- compiling ------------------------------------------------------------------------------------
+
+objects: $(OBJ) $(LANES_OBJ)
 
 $(BUILD)/libplumb.a: $(OBJ) $(LANES_OBJ)
 	@rm -f $@
@@ -49,40 +94,125 @@ $(BUILD)/plumb: $(BUILD)/src/cli/main.o $(BUILD)/libplumb.a
 	@echo "  LD    $@"
 	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# Version and commit, rewritten only when they change.
-VERSION := 0.1.0
-COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
-$(BUILD)/gen/version.h: FORCE
-	@mkdir -p $(@D)
-	@printf '#define PLUMB_VERSION "%s"\n#define PLUMB_COMMIT "%s"\n' '$(VERSION)' '$(COMMIT)' >$@.new
-	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
-$(BUILD)/src/cli/cmd_version.o $(BUILD)/src/cli/man.o: $(BUILD)/gen/version.h
-
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
-	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@$(COMPILE) -c -o $@ $<
 
 define lanes_rule
-$(BUILD)/src/kernels/lanes/$(1)/%.o: src/kernels/lanes/%.c
+$(BUILD)/src/kernels/lanes/$(1)/%.o: src/kernels/lanes/%.c $(BUILD)/flags
 	@mkdir -p $$(@D)
 	@echo "  CC    $$< ($(1))"
-	@$$(CC) $$(CPPFLAGS) $$(CFLAGS) -O3 $(FLAGS_$(1)) -DLEVEL=$(1) -DLEVEL_$(1)=1 -MMD -MP -c -o $$@ $$<
+	@$$(COMPILE) -O3 $(FLAGS_$(1)) -DLEVEL=$(1) -DLEVEL_$(1)=1 -c -o $$@ $$<
 endef
 $(foreach l,$(LEVELS),$(eval $(call lanes_rule,$(l))))
 
-$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libplumb.a
+TEST_LIBS = $(BUILD)/libplumb.a $(shell $(PKG_CONFIG) --libs cmocka) $(LDLIBS)
+$(BUILD)/tests/%: tests/%.c $(BUILD)/libplumb.a
 	@mkdir -p $(@D)
 	@echo "  TEST  $<"
-	@$(CC) $(CPPFLAGS) $(CFLAGS) -Itests $(shell $(PKG_CONFIG) --cflags $(TEST_PACKAGES)) $(LDFLAGS) -MMD -MP -o $@ $< \
-		$(BUILD)/libplumb.a $(shell $(PKG_CONFIG) --libs $(TEST_PACKAGES)) $(LDLIBS)
+	@$(COMPILE) -Itests $(LDFLAGS) -o $@ $< $(TEST_LIBS)
 
-unit: $(TESTS)
-	@fail=0; for t in $(TESTS); do echo "== $$t"; $$t || fail=1; done; exit $$fail
+$(BUILD)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(BUILD)/tests/fuzz/replay.o $(BUILD)/libplumb.a
+	@echo "  FUZZ  $<"
+	@$(COMPILE) -Itests $(LDFLAGS) -o $@ $< $(BUILD)/tests/fuzz/replay.o $(BUILD)/libplumb.a $(LDLIBS)
 
-clean:
-	rm -rf $(BUILD)
+# ---- tests ----------------------------------------------------------------------------------------
 
-.PHONY: all unit clean FORCE
+RUN_TESTS = RUNNER='$(RUNNER)' tools/run_tests
+export PLUMB = $(BUILD)/plumb
+
+test: ## unit tests, kernels, fuzz seeds, the program from outside, the house rules
+	@$(MAKE) --no-print-directory WERROR=-Werror programs
+	@$(MAKE) --no-print-directory -j1 unit check-kernels seeds e2e
+	@echo "== all tests passed"
+
+programs: all $(UNIT_TESTS) $(KERNEL_TESTS) $(FUZZ_TESTS)
+
+unit: $(UNIT_TESTS) ## unit tests only
+	@$(RUN_TESTS) $(UNIT_TESTS)
+
+check-kernels: $(KERNEL_TESTS) ## every kernel at every level against its scalar twin (BENCH=1: speeds)
+	@$(RUN_TESTS) $(KERNEL_TESTS)
+
+seeds: $(FUZZ_TESTS) ## replay the seeds of every fuzz target
+	@$(RUN_TESTS) -s $(FUZZ_TESTS)
+
+e2e: $(BUILD)/plumb ## the program from outside, and the house rules (pytest)
+	@python3 -m pytest -q -rs -p no:cacheprovider tests/e2e
+
+# The same tests in instrumented builds, with all levels and with the scalar one only.
+INSTRUMENTED = $(MAKE) --no-print-directory WERROR=-Werror BUILD=$(BUILD)-$@ SAN='$(SAN)' RUNNER='$(RUNNER)' \
+               OPT='-O1 -g -fno-omit-frame-pointer'
+NO_RECOVER := -fno-sanitize-recover=all
+# The thread sanitizer needs addresses where it expects them.
+FIXED_ADDRESSES := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+asan: SAN := -fsanitize=address,undefined $(NO_RECOVER)
+asan: ## all tests with the address and undefined behaviour sanitizers
+	+@$(INSTRUMENTED) test
+	+@PLUMB_CPU=scalar $(INSTRUMENTED) unit
+
+ubsan: SAN := -fsanitize=undefined $(NO_RECOVER)
+ubsan: ## all tests with the undefined behaviour sanitizer
+	+@$(INSTRUMENTED) test
+	+@PLUMB_CPU=scalar $(INSTRUMENTED) unit
+
+tsan: SAN := -fsanitize=thread
+tsan: RUNNER := $(FIXED_ADDRESSES)
+tsan: ## unit tests with the thread sanitizer
+	+@$(INSTRUMENTED) unit
+	+@PLUMB_CPU=scalar $(INSTRUMENTED) unit
+
+# libFuzzer wants its own instrumentation in the library and brings its own main.
+RUNS ?= 1000000
+FUZZ_BUILD := $(BUILD)-fuzz
+fuzz: ## fuzz one target with clang: make fuzz T=gguf RUNS=1000000
+	@test -f 'tests/fuzz/fuzz_$(T).c' || { echo "make fuzz T=NAME, one of:" \
+		$(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)); exit 2; }
+	@$(MAKE) --no-print-directory BUILD=$(FUZZ_BUILD) CC=clang OPT='-O1 -g' WERROR=-Werror \
+		SAN='-fsanitize=fuzzer-no-link,address,undefined $(NO_RECOVER)' $(FUZZ_BUILD)/libfuzzer_$(T)
+	@mkdir -p $(FUZZ_BUILD)/corpus/$(T) $(FUZZ_BUILD)/crashes
+	@$(FUZZ_BUILD)/libfuzzer_$(T) -runs=$(RUNS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+		$(patsubst %,-dict=%,$(wildcard tests/fuzz/$(T).dict)) \
+		-artifact_prefix=$(FUZZ_BUILD)/crashes/$(T)- $(FUZZ_BUILD)/corpus/$(T) tests/fuzz/seeds/$(T)
+
+$(BUILD)/libfuzzer_%: tests/fuzz/fuzz_%.c $(BUILD)/libplumb.a
+	@$(COMPILE) -Itests -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(BUILD)/libplumb.a $(LDLIBS)
+
+# ---- keeping house --------------------------------------------------------------------------------
+
+tidy: check-headers ## the house rules alone: layers, headers, banned calls, lengths
+	@tools/check_layers.py
+	@tools/check_banned.py
+	@tools/check_lengths.py
+
+# Not those of src/kernels/lanes/, which are parts of the sources there.
+HEADERS := $(wildcard include/*.h src/*/*.h)
+check-headers: # each header compiles alone, and twice
+	@CC='$(CC)' CPPFLAGS='$(CPPFLAGS) $(PACKAGE_CFLAGS)' tools/check_headers $(HEADERS)
+
+format: ## clang-format all sources
+	@clang-format -i $(wildcard include/*.h src/*/*.[ch] src/*/*/*.[ch] tests/*/*.[ch])
+
+aarch64: ## compile the scalar level for aarch64 with a cross compiler
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)-aarch64 CC=aarch64-linux-gnu-gcc WERROR=-Werror \
+		CPPFLAGS='-idirafter /usr/include/$(ARCH)-linux-gnu' objects
+
+install: all ## install the program under PREFIX (default /usr/local)
+	install -D -m 755 $(BUILD)/plumb $(DESTDIR)$(PREFIX)/bin/plumb
+
+clean: ## remove everything that was built
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-ubsan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-aarch64
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1 /p' Makefile | \
+		while read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+
+FORCE:
+.PHONY: FORCE all objects programs test unit check-kernels seeds e2e asan ubsan tsan fuzz tidy check-headers \
+        format aarch64 install clean help
 .SECONDARY:
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.DELETE_ON_ERROR:
+-include $(OBJ:.o=.d) $(LANES_OBJ:.o=.d) $(BUILD)/src/cli/main.d
+-include $(addsuffix .d,$(UNIT_TESTS) $(KERNEL_TESTS) $(FUZZ_TESTS))
