@@ -74,6 +74,17 @@ def test_second_start_neither_asks_for_packages_nor_builds(checkout):
     assert checkout.calls.read_text() == ""
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_somebody_elses_build_is_used_as_it_is(checkout):
+    checkout.run("chat")
+    (checkout.path / "build").chmod(0o555)
+    os.utime(checkout.path / "source.sh", (4e9, 4e9))
+    result = checkout.run("chat", LACKING="gcc")
+    (checkout.path / "build").chmod(0o755)
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
 def test_changed_source_is_built_again(checkout):
     checkout.run("chat")
     (checkout.path / "source.sh").write_text("echo new\n")
@@ -103,9 +114,10 @@ def test_another_build_folder(checkout, tmp_path):
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "elsewhere/plumb").exists()
     assert not (checkout.path / "build").exists()
-    refused = checkout.run("x", PLUMB_BUILD="two words")
-    assert refused.returncode == 1
-    assert "path with blanks" in refused.stderr
+    for folder, cwd in (("two words", tmp_path), ("elsewhere", checkout.path)):
+        refused = checkout.run("x", cwd=cwd, PLUMB_BUILD=folder)
+        assert refused.returncode == 1
+        assert "path with blanks" in refused.stderr
 
 
 def test_root_installs_what_is_missing_and_says_so_first(checkout):
