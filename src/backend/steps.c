@@ -1,0 +1,296 @@
+/* The steps: from units of a chain to kernel calls. One function an op and split; each computes its
+ * pointers and calls a kernel. Nothing here adds numbers. */
+#include "backend/program_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- addresses --------------------------------------------------------------------------------- */
+
+static void *value_at(const StepContext *c, ValueId v, int64_t row, int64_t column)
+{
+    const Value *value = &c->program->values[v];
+    return c->arena + value->offset + (size_t)(row * value->width + column) * c->k->real_bytes;
+}
+
+static int64_t value_width(const StepContext *c, ValueId v)
+{
+    return c->program->values[v].width;
+}
+
+size_t quant_rows_bytes(int64_t rows, int64_t width)
+{
+    return (size_t)rows * (size_t)(width + width / 32 * 4 + width / 16 * 4);
+}
+
+/* The three arrays of a quantised value, from row `row` on; laid out for the rows of the bucket. */
+static QuantRows quant_at(const StepContext *c, ValueId v, int64_t row)
+{
+    const Value *value = &c->program->values[v];
+    const int64_t rows = bucket_rows(&c->program->p, value->rows_dim), K = value->width;
+    uint8_t *q = c->arena + value->offset;
+    uint8_t *d = q + rows * K;
+    uint8_t *sum = d + rows * (K / 32) * 4;
+    return (QuantRows){(int8_t *)q + row * K, (float *)d + row * (K / 32), (int32_t *)sum + row * (K / 16)};
+}
+
+/* ---- rows -------------------------------------------------------------------------------------- */
+
+static void embed_rows(const StepContext *c, const Step *s, int64_t row0, int64_t row1)
+{
+    const WeightView *w = s->weight;
+    const size_t row_bytes = dtype_row_bytes(w->stored_type, w->K);
+    for (int64_t r = row0; r < row1; r++) {
+        const void *src = (const uint8_t *)w->stored + (size_t)c->batch->ids[r] * row_bytes;
+        void *dst = value_at(c, s->out, r, 0);
+        if (c->k->real_bytes == 4)
+            dtype_decode_f32(w->stored_type, dst, src, w->K);
+        else
+            dtype_decode_f64(w->stored_type, dst, src, w->K);
+    }
+}
+
+/* Angle and result are rounded to float, as the reference library's tables are. */
+static void rope_table_rows(const StepContext *c, const Step *s, int64_t row0, int64_t row1)
+{
+    const int64_t half = value_width(c, s->out) / 2;
+    for (int64_t r = row0; r < row1; r++) {
+        float *table = (float *)value_at(c, s->out, 0, 0) + r * 2 * half;
+        for (int64_t i = 0; i < half; i++) {
+            const float angle = (float)c->batch->positions[r] * s->constant[i];
+            table[i] = (float)cos((double)angle) * (float)s->params.scale;
+            table[half + i] = (float)sin((double)angle) * (float)s->params.scale;
+        }
+    }
+}
+
+static void rmsnorm_rows(const StepContext *c, const Step *s, int64_t row0, int64_t row1)
+{
+    const int64_t d = value_width(c, s->out);
+    c->k->rmsnorm_rows(value_at(c, s->out, row0, 0), d, value_at(c, s->in[0], row0, 0), d, s->vector->vector,
+                       row1 - row0, d, s->params.eps);
+}
+
+static void quantise_rows(const StepContext *c, const Step *s, int64_t row0, int64_t row1)
+{
+    const int64_t K = value_width(c, s->in[0]);
+    const QuantRows out = quant_at(c, s->out, row0);
+    c->k->quantise_rows(&out, value_at(c, s->in[0], row0, 0), K, row1 - row0, K);
+}
+
+static void select_rows(const StepContext *c, const Step *s, int64_t row0, int64_t row1)
+{
+    const size_t bytes = (size_t)value_width(c, s->out) * c->k->real_bytes;
+    for (int64_t r = row0; r < row1; r++)
+        memcpy(value_at(c, s->out, r, 0), value_at(c, s->in[0], c->batch->logit_rows[r], 0), bytes);
+}
+
+/* ---- heads ------------------------------------------------------------------------------------- */
+
+/* Rotate heads h0 … h1−1 of rows r0 … r1−1 into the output. */
+static void rope_block(const StepContext *c, const Step *s, int64_t r0, int64_t r1, int64_t h0, int64_t h1)
+{
+    const OpParams *p = &s->params;
+    const int64_t ld = value_width(c, s->out), column = h0 * p->head_dim;
+    const int64_t rot = value_width(c, s->in[1]);
+    const size_t bytes = (size_t)((h1 - h0) * p->head_dim) * c->k->real_bytes;
+    for (int64_t r = r0; r < r1; r++) {
+        void *x = value_at(c, s->out, r, column);
+        const int32_t row = (int32_t)r;
+        memcpy(x, value_at(c, s->in[0], r, column), bytes);
+        c->k->rope_rows(x, ld, &row, value_at(c, s->in[1], 0, 0), 1, h1 - h0, p->head_dim, rot,
+                        p->interleaved);
+    }
+}
+
+static void rope_rows(const StepContext *c, const Step *s, int64_t row0, int64_t row1)
+{
+    rope_block(c, s, row0, row1, 0, s->params.heads);
+}
+
+static void rope_heads(const StepContext *c, const Step *s, int64_t head0, int64_t head1)
+{
+    const int64_t group = s->params.heads / s->params.kv_heads;
+    rope_block(c, s, 0, c->batch->rows, head0 * group, head1 * group);
+}
+
+static StateLayout layout_of(const StepContext *c, const Step *s)
+{
+    const LowerParams *p = &c->program->p;
+    return state_layout(&p->parts[s->part], p->state_type);
+}
+
+/* Write rows r0 … r1−1, all of sequence q, for the heads h0 … h1−1; cut where pages end. */
+static void write_block(const StepContext *c, const Step *s, const BatchSequence *q, int64_t r0, int64_t r1,
+                        int64_t h0, int64_t h1)
+{
+    const StateLayout layout = layout_of(c, s);
+    const StatePart *part = &c->program->p.parts[s->part];
+    const int64_t ld = value_width(c, s->in[1]);
+    while (r0 < r1) {
+        const int64_t position = q->past + (r0 - q->row0), entry = position % ATTENTION_PAGE;
+        const int64_t left = ATTENTION_PAGE - entry, rows = left < r1 - r0 ? left : r1 - r0;
+        void *page = q->part_pages[s->part][position / ATTENTION_PAGE];
+        for (int64_t h = h0; h < h1; h++) {
+            const size_t keys = (size_t)h * layout.head_bytes;
+            c->k->kv_write(page, keys, keys + layout.value_offset, layout.type, entry, rows,
+                           value_at(c, s->in[1], r0, h * part->head_dim), ld,
+                           value_at(c, s->in[2], r0, h * part->head_dim), ld, part->head_dim);
+        }
+        r0 += rows;
+    }
+}
+
+static int64_t max64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void write_rows(const StepContext *c, const Step *s, int64_t row0, int64_t row1)
+{
+    const int64_t heads = c->program->p.parts[s->part].kv_heads;
+    for (int64_t i = 0; i < c->batch->sequence_count; i++) {
+        const BatchSequence *q = &c->batch->sequences[i];
+        write_block(c, s, q, max64(row0, q->row0), min64(row1, q->row0 + q->rows), 0, heads);
+    }
+}
+
+static void write_heads(const StepContext *c, const Step *s, int64_t head0, int64_t head1)
+{
+    for (int64_t i = 0; i < c->batch->sequence_count; i++) {
+        const BatchSequence *q = &c->batch->sequences[i];
+        write_block(c, s, q, q->row0, q->row0 + q->rows, head0, head1);
+    }
+}
+
+/* Attention of rows r0 … r1−1 over key/value head h. */
+static void attend_block(const StepContext *c, const Step *s, int64_t h, int64_t r0, int64_t r1)
+{
+    const OpParams *p = &s->params;
+    const StateLayout layout = layout_of(c, s);
+    const int64_t group = p->heads / p->kv_heads, ld = value_width(c, s->out);
+    for (int64_t i = 0; i < c->batch->sequence_count; i++) {
+        const BatchSequence *q = &c->batch->sequences[i];
+        const int64_t from = max64(r0, q->row0), to = min64(r1, q->row0 + q->rows);
+        if (from >= to)
+            continue;
+        const AttentionArgs a = {
+            .pages = (const void *const *)q->part_pages[s->part],
+            .key_offset = (size_t)h * layout.head_bytes,
+            .value_offset = (size_t)h * layout.head_bytes + layout.value_offset,
+            .kv_type = layout.type,
+            .head_dim = p->head_dim,
+            .group = group,
+            .q = value_at(c, s->in[0], from, h * group * p->head_dim),
+            .out = value_at(c, s->out, from, h * group * p->head_dim),
+            .ld_q = ld,
+            .ld_out = ld,
+            .rows = to - from,
+            .position = q->past + (from - q->row0),
+            .window = p->window,
+            .scale = p->scale,
+        };
+        c->k->attention(&a, c->scratch);
+    }
+}
+
+static void attend_heads(const StepContext *c, const Step *s, int64_t head0, int64_t head1)
+{
+    for (int64_t h = head0; h < head1; h++)
+        attend_block(c, s, h, 0, c->batch->rows);
+}
+
+/* Units: blocks of rows of head 0, then of head 1, … */
+static void attend_head_rows(const StepContext *c, const Step *s, int64_t unit0, int64_t unit1)
+{
+    const int64_t rows = c->batch->rows, blocks = (rows + HEAD_ROWS_BLOCK - 1) / HEAD_ROWS_BLOCK;
+    for (int64_t u = unit0; u < unit1; u++) {
+        const int64_t row0 = u % blocks * HEAD_ROWS_BLOCK;
+        attend_block(c, s, u / blocks, row0, min64(row0 + HEAD_ROWS_BLOCK, rows));
+    }
+}
+
+/* ---- columns ----------------------------------------------------------------------------------- */
+
+static LinearShape linear_shape(const StepContext *c, const Step *s, int64_t panel0, int64_t panel1)
+{
+    const WeightView *w = s->weight;
+    return (LinearShape){&w->form, w->panels, w->N, w->K, panel0, panel1,
+                         context_rows(c, c->program->values[s->out].rows_dim)};
+}
+
+static void linear_columns(const StepContext *c, const Step *s, int64_t panel0, int64_t panel1)
+{
+    const LinearShape shape = linear_shape(c, s, panel0, panel1);
+    c->k->linear(&shape, value_at(c, s->out, 0, 0), shape.N, value_at(c, s->in[0], 0, 0), shape.K,
+                 s->vector ? s->vector->vector : NULL, c->scratch);
+}
+
+static void linear_int8_columns(const StepContext *c, const Step *s, int64_t panel0, int64_t panel1)
+{
+    const LinearShape shape = linear_shape(c, s, panel0, panel1);
+    const QuantRows x = quant_at(c, s->in[0], 0);
+    c->k->linear_int8(&shape, value_at(c, s->out, 0, 0), shape.N, &x, s->vector ? s->vector->vector : NULL,
+                      c->scratch);
+}
+
+typedef void (*ElementFn)(void *y, const void *a, const void *b, int64_t n);
+
+static ElementFn element_kernel(const StepContext *c, Op op)
+{
+    return op == OP_ADD ? c->k->add : c->k->silu_mul;
+}
+
+static void element_columns(const StepContext *c, const Step *s, int64_t panel0, int64_t panel1)
+{
+    const int64_t width = value_width(c, s->out), column = panel0 * PANEL_ROWS;
+    const int64_t n = min64(panel1 * PANEL_ROWS, width) - column;
+    const int64_t rows = context_rows(c, c->program->values[s->out].rows_dim);
+    for (int64_t r = 0; r < rows; r++)
+        element_kernel(c, s->op)(value_at(c, s->out, r, column), value_at(c, s->in[0], r, column),
+                                 value_at(c, s->in[1], r, column), n);
+}
+
+static void element_rows(const StepContext *c, const Step *s, int64_t row0, int64_t row1)
+{
+    element_kernel(c, s->op)(value_at(c, s->out, row0, 0), value_at(c, s->in[0], row0, 0),
+                             value_at(c, s->in[1], row0, 0), (row1 - row0) * value_width(c, s->out));
+}
+
+/* ---- the table --------------------------------------------------------------------------------- */
+
+StepFn step_quantise(void)
+{
+    return quantise_rows;
+}
+
+StepFn step_function(Op op, Split split, bool int8)
+{
+    switch (op) {
+    case OP_EMBED: return embed_rows;
+    case OP_ROPE_TABLE: return rope_table_rows;
+    case OP_RMSNORM: return rmsnorm_rows;
+    case OP_SELECT_ROWS: return select_rows;
+    case OP_LINEAR: return int8 ? linear_int8_columns : linear_columns;
+    case OP_ROPE: return split == SPLIT_HEADS ? rope_heads : rope_rows;
+    case OP_STATE_WRITE: return split == SPLIT_HEADS ? write_heads : write_rows;
+    case OP_ATTENTION: return split == SPLIT_HEADS ? attend_heads : attend_head_rows;
+    case OP_SILU_MUL:
+    case OP_ADD: return split == SPLIT_COLUMNS ? element_columns : element_rows;
+    default: return NULL;
+    }
+}
+
+StateLayout state_layout(const StatePart *part, Dtype type)
+{
+    const int64_t pad = (part->head_dim + PANEL_ROWS - 1) / PANEL_ROWS * PANEL_ROWS;
+    const size_t element = dtype_row_bytes(type, 1);
+    const size_t keys = (size_t)(part->head_dim * ATTENTION_PAGE) * element;
+    const size_t head = keys + (size_t)(ATTENTION_PAGE * pad) * element;
+    return (StateLayout){type, pad, head, head * (size_t)part->kv_heads, keys};
+}
