@@ -1,0 +1,380 @@
+/* Llama: the plain decoder block (open-families.md §1–2).
+ *
+ *   x += o · attention(rope(q·n), rope(k·n), v·n),   n = rmsnorm(x, input_layernorm)
+ *   x += down · (silu(gate·m) * (up·m)),             m = rmsnorm(x, post_attention_layernorm)
+ *
+ * with grouped-query attention and any rotary scaling of rope.h. From Hugging Face files (rotary pairs
+ * half a head apart) and GGUF files (pairs are neighbours: the converter permuted q and k rows). */
+#include "models/model.h"
+
+#include "base/mem.h"
+#include "models/rope.h"
+#include "nn/nn.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    int32_t weight, bias; /* rows of the tensor table; bias −1: none */
+} LinearRows;
+
+typedef struct {
+    int32_t attention_norm, ffn_norm;
+    LinearRows q, k, v, o, gate, up, down;
+} LayerRows;
+
+typedef struct {
+    int64_t heads, kv_heads, head_dim, intermediate;
+    double eps;
+    bool tied, gguf;
+    double rope_scale;
+    RopeConfig rope;
+    int32_t embedding, norm, head;
+    LayerRows *layers; /* behind the record, in the same block */
+} LlamaConfig;
+
+/* What the two file kinds call things. %d is the layer. */
+typedef struct {
+    const char *embedding, *norm, *head, *prefix;
+    const char *attention_norm, *ffn_norm, *q, *k, *v, *o, *gate, *up, *down;
+} Names;
+
+static const Names hf_names = {"model.embed_tokens", "model.norm", "lm_head", "model.layers.%d.%s.%s",
+                               "input_layernorm", "post_attention_layernorm", "self_attn.q_proj",
+                               "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
+                               "mlp.up_proj", "mlp.down_proj"};
+static const Names gguf_names = {"token_embd", "output_norm", "output", "blk.%d.%s.%s", "attn_norm", "ffn_norm",
+                                 "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up",
+                                 "ffn_down"};
+
+#define DIM_LIMIT ((int64_t)1 << 24)
+
+static bool matches(TensorDirKind kind, Str architecture)
+{
+    return str_eq(architecture, kind == TENSORDIR_GGUF ? "llama" : "LlamaForCausalLM") ||
+           (kind != TENSORDIR_GGUF && str_eq(architecture, "llama"));
+}
+
+/* ---- sizes ------------------------------------------------------------------------------------- */
+
+MUST_USE static Status head_sizes(const ModelSpec *spec, LlamaConfig *c, Error *err)
+{
+    if (c->heads % c->kv_heads != 0)
+        return error_set(err, ST_CORRUPT, "%lld attention heads cannot share %lld key/value heads",
+                         (long long)c->heads, (long long)c->kv_heads);
+    if (c->head_dim == 0 && spec->hidden % c->heads != 0)
+        return error_set(err, ST_CORRUPT, "hidden size %lld is not a multiple of %lld heads, and no head size is given",
+                         (long long)spec->hidden, (long long)c->heads);
+    if (c->head_dim == 0)
+        c->head_dim = spec->hidden / c->heads;
+    if (c->head_dim % 2 != 0)
+        return error_set(err, ST_CORRUPT, "head size %lld is odd: rotary positions need pairs",
+                         (long long)c->head_dim);
+    return ST_OK;
+}
+
+MUST_USE static Status read_hf(ModelSpec *spec, LlamaConfig *c, const Kv *kv, Error *err)
+{
+    Status st = ST_OK;
+    TRY(config_int(kv, "hidden_size", -1, 1, DIM_LIMIT, &spec->hidden, err));
+    TRY(config_int(kv, "num_hidden_layers", -1, 1, 4096, &spec->layers, err));
+    TRY(config_int(kv, "vocab_size", -1, 1, DIM_LIMIT, &spec->vocab, err));
+    TRY(config_int(kv, "max_position_embeddings", 2048, 1, DIM_LIMIT, &spec->context_max, err));
+    TRY(config_int(kv, "num_attention_heads", -1, 1, 65536, &c->heads, err));
+    TRY(config_int(kv, "num_key_value_heads", c->heads, 1, 65536, &c->kv_heads, err));
+    TRY(config_int(kv, "head_dim", 0, 0, 65536, &c->head_dim, err));
+    TRY(config_int(kv, "intermediate_size", -1, 1, DIM_LIMIT, &c->intermediate, err));
+    TRY(config_float(kv, "rms_norm_eps", 1e-6, 0, 1, &c->eps, err));
+    TRY(rope_config_hf(&c->rope, kv, 10000, spec->context_max, err));
+    c->tied = kv_bool(kv, "tie_word_embeddings", false);
+    const Str act = kv_str(kv, "hidden_act");
+    if (act.ptr && !str_eq(act, "silu") && !str_eq(act, "swish"))
+        return error_set(err, ST_UNSUPPORTED, "hidden_act '%.*s' is not supported for llama (silu is)",
+                         (int)(act.len < 64 ? act.len : 64), act.ptr);
+    if (kv_has(kv, "quantization_config.quant_method"))
+        return error_set(err, ST_UNSUPPORTED, "quantization_config is not supported for llama");
+out:
+    return st;
+}
+
+MUST_USE static Status read_gguf(ModelSpec *spec, LlamaConfig *c, const TensorDir *dir, Error *err)
+{
+    const Kv *kv = tensordir_kv(dir);
+    const TensorEntry *embedding = tensordir_find(dir, "token_embd.weight");
+    int64_t experts, rotated, value_dim;
+    Status st = ST_OK;
+    if (!embedding || embedding->ndim != 2)
+        return error_set(err, ST_CORRUPT, "'%s' has no matrix token_embd.weight", tensordir_path(dir));
+    spec->vocab = embedding->dims[0];
+    TRY(config_int(kv, "llama.embedding_length", -1, 1, DIM_LIMIT, &spec->hidden, err));
+    TRY(config_int(kv, "llama.block_count", -1, 1, 4096, &spec->layers, err));
+    TRY(config_int(kv, "llama.context_length", 2048, 1, DIM_LIMIT, &spec->context_max, err));
+    TRY(config_int(kv, "llama.attention.head_count", -1, 1, 65536, &c->heads, err));
+    TRY(config_int(kv, "llama.attention.head_count_kv", c->heads, 1, 65536, &c->kv_heads, err));
+    TRY(config_int(kv, "llama.attention.key_length", 0, 0, 65536, &c->head_dim, err));
+    TRY(config_int(kv, "llama.attention.value_length", c->head_dim, 0, 65536, &value_dim, err));
+    TRY(config_int(kv, "llama.feed_forward_length", -1, 1, DIM_LIMIT, &c->intermediate, err));
+    TRY(config_int(kv, "llama.expert_count", 0, 0, 65536, &experts, err));
+    TRY(config_int(kv, "llama.rope.dimension_count", 0, 0, 65536, &rotated, err));
+    TRY(config_float(kv, "llama.attention.layer_norm_rms_epsilon", 1e-5, 0, 1, &c->eps, err));
+    TRY(rope_config_gguf(&c->rope, kv, "llama", spec->context_max, err));
+    if (experts > 0)
+        return error_set(err, ST_UNSUPPORTED, "llama files with %lld experts are not supported", (long long)experts);
+    TRY(head_sizes(spec, c, err));
+    if ((rotated != 0 && rotated != c->head_dim) || (value_dim != 0 && value_dim != c->head_dim))
+        return error_set(err, ST_UNSUPPORTED, "llama file with head size %lld, value size %lld and %lld rotated dimensions",
+                         (long long)c->head_dim, (long long)value_dim, (long long)rotated);
+    c->tied = !tensordir_find(dir, "output.weight");
+out:
+    return st;
+}
+
+/* ---- tensor table ------------------------------------------------------------------------------ */
+
+typedef struct {
+    ModelSpec *spec;
+    const TensorDir *dir;
+    const Names *names;
+    int32_t layer;
+    Error *err;
+} Table;
+
+MUST_USE static Status add_linear(const Table *t, const char *name, int64_t n, int64_t k, LinearRows *out)
+{
+    char bias[TENSOR_NAME_MAX];
+    Status st = ST_OK;
+    out->bias = -1;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    TRY(model_spec_tensor(t->spec, USE_MATRIX, 2, n, k, t->layer, &out->weight, t->err, t->names->prefix, t->layer,
+                          name, "weight"));
+    snprintf(bias, sizeof bias, t->names->prefix, t->layer, name, "bias");
+#pragma GCC diagnostic pop
+    if (tensordir_find(t->dir, bias))
+        TRY(model_spec_tensor(t->spec, USE_VECTOR, 1, n, 1, t->layer, &out->bias, t->err, "%s", bias));
+out:
+    return st;
+}
+
+MUST_USE static Status add_norm(const Table *t, const char *name, int32_t *out)
+{
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    return model_spec_tensor(t->spec, USE_VECTOR, 1, t->spec->hidden, 1, t->layer, out, t->err,
+                             t->names->prefix, t->layer, name, "weight");
+#pragma GCC diagnostic pop
+}
+
+MUST_USE static Status add_layer(const Table *t, const LlamaConfig *c, LayerRows *rows)
+{
+    const Names *n = t->names;
+    const int64_t d = t->spec->hidden, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    Status st = ST_OK;
+    TRY(add_norm(t, n->attention_norm, &rows->attention_norm));
+    TRY(add_linear(t, n->q, q, d, &rows->q));
+    TRY(add_linear(t, n->k, kv, d, &rows->k));
+    TRY(add_linear(t, n->v, kv, d, &rows->v));
+    TRY(add_linear(t, n->o, d, q, &rows->o));
+    TRY(add_norm(t, n->ffn_norm, &rows->ffn_norm));
+    TRY(add_linear(t, n->gate, c->intermediate, d, &rows->gate));
+    TRY(add_linear(t, n->up, c->intermediate, d, &rows->up));
+    TRY(add_linear(t, n->down, d, c->intermediate, &rows->down));
+out:
+    return st;
+}
+
+MUST_USE static Status add_tensors(ModelSpec *spec, LlamaConfig *c, const TensorDir *dir, Error *err)
+{
+    const Names *n = c->gguf ? &gguf_names : &hf_names;
+    Table t = {spec, dir, n, -1, err};
+    const unsigned uses = USE_ROWS | (c->tied ? USE_MATRIX : 0u);
+    Status st = ST_OK;
+    TRY(model_spec_tensor(spec, uses, 2, spec->vocab, spec->hidden, -1, &c->embedding, err, "%s.weight",
+                          n->embedding));
+    for (t.layer = 0; t.layer < (int32_t)spec->layers; t.layer++)
+        TRY(add_layer(&t, c, &c->layers[t.layer]));
+    TRY(model_spec_tensor(spec, USE_VECTOR, 1, spec->hidden, 1, -1, &c->norm, err, "%s.weight", n->norm));
+    c->head = c->embedding;
+    if (!c->tied)
+        TRY(model_spec_tensor(spec, USE_MATRIX, 2, spec->vocab, spec->hidden, -1, &c->head, err, "%s.weight",
+                              n->head));
+out:
+    return st;
+}
+
+/* ---- constants and state ----------------------------------------------------------------------- */
+
+/* GGUF's rope_freqs.weight divides the frequencies (llama3 scaling, computed by the converter). */
+MUST_USE static Status apply_divisors(const TensorDir *dir, float *inv_freq, int64_t half, Error *err)
+{
+    const TensorEntry *t = tensordir_find(dir, "rope_freqs.weight");
+    if (!t)
+        return ST_OK;
+    if (t->dtype != DT_F32 || t->elements != half)
+        return error_set(err, ST_CORRUPT, "rope_freqs.weight has %lld elements of %s, expected %lld of F32",
+                         (long long)t->elements, dtype_info(t->dtype)->name, (long long)half);
+    for (int64_t i = 0; i < half; i++) {
+        float divisor;
+        memcpy(&divisor, (const uint8_t *)t->data + i * 4, 4);
+        inv_freq[i] /= divisor;
+    }
+    return ST_OK;
+}
+
+MUST_USE static Status add_constants(ModelSpec *spec, LlamaConfig *c, const TensorDir *dir, Error *err)
+{
+    const int64_t half = c->head_dim / 2;
+    spec->constants = mem_alloc(1, sizeof *spec->constants);
+    float *inv_freq = spec->constants ? mem_alloc((size_t)half, sizeof *inv_freq) : NULL;
+    if (!inv_freq)
+        return error_set(err, ST_NOMEM, "no memory for rotary frequencies");
+    spec->constants[spec->constant_count++] = (ModelConstant){inv_freq, half};
+    rope_frequencies(&c->rope, c->head_dim, inv_freq);
+    c->rope_scale = rope_magnitude(&c->rope);
+    return c->gguf ? apply_divisors(dir, inv_freq, half, err) : ST_OK;
+}
+
+MUST_USE static Status add_parts(ModelSpec *spec, const LlamaConfig *c, Error *err)
+{
+    spec->parts = mem_alloc((size_t)spec->layers, sizeof *spec->parts);
+    if (!spec->parts)
+        return error_set(err, ST_NOMEM, "no memory for the list of state parts");
+    spec->part_count = (int32_t)spec->layers;
+    for (int32_t i = 0; i < spec->part_count; i++)
+        spec->parts[i] = (StatePart){i, c->kv_heads, c->head_dim};
+    return ST_OK;
+}
+
+MUST_USE static Status configure(ModelSpec *spec, const TensorDir *dir, Error *err)
+{
+    LlamaConfig sizes = {.gguf = tensordir_kind(dir) == TENSORDIR_GGUF};
+    Status st = ST_OK;
+    if (sizes.gguf)
+        TRY(read_gguf(spec, &sizes, dir, err));
+    else
+        TRY(read_hf(spec, &sizes, tensordir_kv(dir), err));
+    TRY(head_sizes(spec, &sizes, err));
+    LlamaConfig *c = mem_alloc(1, sizeof *c + (size_t)spec->layers * sizeof *c->layers);
+    if (!c)
+        return error_set(err, ST_NOMEM, "no memory for the configuration");
+    *c = sizes;
+    c->layers = (LayerRows *)(c + 1);
+    spec->config = c;
+    TRY(add_tensors(spec, c, dir, err));
+    TRY(add_constants(spec, c, dir, err));
+    TRY(add_parts(spec, c, err));
+out:
+    return st;
+}
+
+/* ---- graph ------------------------------------------------------------------------------------- */
+
+MUST_USE static Status weight_node(const ModelSpec *spec, Graph *g, int32_t row, NodeId *out, Error *err)
+{
+    const TensorRow *t = &spec->tensors[row];
+    return graph_leaf(g, OP_WEIGHT, row, (Shape){t->ndim, {t->dims[0], t->dims[1]}}, out, err);
+}
+
+MUST_USE static Status linear_nodes(const ModelSpec *spec, Graph *g, LinearRows rows, const char *site,
+                                    NnLinear *out, Error *err)
+{
+    *out = (NnLinear){.bias = NO_NODE, .site = site};
+    Status st = weight_node(spec, g, rows.weight, &out->weight, err);
+    if (st == ST_OK && rows.bias >= 0)
+        st = weight_node(spec, g, rows.bias, &out->bias, err);
+    return st;
+}
+
+MUST_USE static Status normalised(const ModelSpec *spec, Graph *g, NodeId x, int32_t gain_row, NodeId *out,
+                                  Error *err)
+{
+    const LlamaConfig *c = spec->config;
+    NodeId gain;
+    const Status st = weight_node(spec, g, gain_row, &gain, err);
+    return st == ST_OK ? nn_rmsnorm(g, x, gain, c->eps, out, err) : st;
+}
+
+MUST_USE static Status build_attention(const ModelSpec *spec, Graph *g, const LayerRows *rows, NodeId table,
+                                       NodeId x, NodeId *out, Error *err)
+{
+    const LlamaConfig *c = spec->config;
+    NnAttention a = {.heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->head_dim,
+                     .interleaved = c->gguf, .scale = 1 / sqrt((double)c->head_dim), .rope_table = table};
+    Status st = ST_OK;
+    TRY(graph_leaf(g, OP_STATE, g->layer, shape_2d(c->kv_heads, c->head_dim), &a.state, err));
+    TRY(linear_nodes(spec, g, rows->q, "attn.q", &a.q, err));
+    TRY(linear_nodes(spec, g, rows->k, "attn.k", &a.k, err));
+    TRY(linear_nodes(spec, g, rows->v, "attn.v", &a.v, err));
+    TRY(linear_nodes(spec, g, rows->o, "attn.o", &a.o, err));
+    TRY(nn_attention(g, x, &a, out, err));
+out:
+    return st;
+}
+
+MUST_USE static Status build_ffn(const ModelSpec *spec, Graph *g, const LayerRows *rows, NodeId x, NodeId *out,
+                                 Error *err)
+{
+    NnLinear gate, up, down;
+    Status st = ST_OK;
+    TRY(linear_nodes(spec, g, rows->gate, "ffn.gate", &gate, err));
+    TRY(linear_nodes(spec, g, rows->up, "ffn.up", &up, err));
+    TRY(linear_nodes(spec, g, rows->down, "ffn.down", &down, err));
+    TRY(nn_swiglu(g, x, gate, up, down, out, err));
+out:
+    return st;
+}
+
+MUST_USE static Status build_layer(const ModelSpec *spec, Graph *g, const LayerRows *rows, NodeId table,
+                                   NodeId *x, Error *err)
+{
+    NodeId n, y;
+    Status st = ST_OK;
+    TRY(normalised(spec, g, *x, rows->attention_norm, &n, err));
+    TRY(build_attention(spec, g, rows, table, n, &y, err));
+    TRY(nn_add(g, *x, y, x, err));
+    TRY(normalised(spec, g, *x, rows->ffn_norm, &n, err));
+    TRY(build_ffn(spec, g, rows, n, &y, err));
+    g->site = "hidden";
+    TRY(nn_add(g, *x, y, x, err));
+out:
+    g->site = NULL;
+    return st;
+}
+
+MUST_USE static Status build_inputs(const ModelSpec *spec, Graph *g, NodeId *x, NodeId *table, Error *err)
+{
+    const LlamaConfig *c = spec->config;
+    NodeId ids, positions, embedding, inv_freq;
+    Status st = ST_OK;
+    TRY(graph_add(g, OP_IDS, NULL, 0, NULL, &ids, err));
+    TRY(graph_add(g, OP_POSITIONS, NULL, 0, NULL, &positions, err));
+    TRY(weight_node(spec, g, c->embedding, &embedding, err));
+    TRY(graph_leaf(g, OP_CONSTANT, 0, shape_1d(c->head_dim / 2), &inv_freq, err));
+    TRY(graph_add(g, OP_EMBED, (NodeId[]){embedding, ids}, 2, NULL, x, err));
+    TRY(graph_add(g, OP_ROPE_TABLE, (NodeId[]){positions, inv_freq}, 2, &(OpParams){.scale = c->rope_scale},
+                  table, err));
+out:
+    return st;
+}
+
+MUST_USE static Status build(const ModelSpec *spec, Graph *g, Error *err)
+{
+    const LlamaConfig *c = spec->config;
+    NodeId x, table, logits;
+    NnLinear head;
+    Status st = ST_OK;
+    TRY(build_inputs(spec, g, &x, &table, err));
+    for (g->layer = 0; g->layer < (int32_t)spec->layers; g->layer++)
+        TRY(build_layer(spec, g, &c->layers[g->layer], table, &x, err));
+    g->layer = -1;
+    TRY(graph_add(g, OP_SELECT_ROWS, &x, 1, NULL, &x, err));
+    TRY(normalised(spec, g, x, c->norm, &x, err));
+    TRY(linear_nodes(spec, g, (LinearRows){c->head, -1}, "head", &head, err));
+    TRY(nn_linear(g, x, &head, 1, &logits, err));
+    TRY(graph_output(g, logits, err));
+out:
+    return st;
+}
+
+const ModelFamily model_llama = {"llama", matches, configure, build};

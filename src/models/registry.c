@@ -1,0 +1,126 @@
+/* The families Plumb knows, and what they share in reading configurations. */
+#include "models/model.h"
+
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const ModelFamily *const families[] = {&model_llama};
+
+#define ARRAY_COUNT(a) (sizeof(a) / sizeof *(a))
+
+/* general.architecture, or the first of "architectures". */
+static Str architecture_of(const TensorDir *dir)
+{
+    const Kv *kv = tensordir_kv(dir);
+    if (tensordir_kind(dir) == TENSORDIR_GGUF)
+        return kv_str(kv, "general.architecture");
+    KvValue list, first;
+    const void *cursor = NULL;
+    const bool found = kv->get(kv, "architectures", &list) && list.type == KV_ARRAY &&
+                       kv->next(kv, &list, &cursor, &first) && first.type == KV_STRING;
+    return found ? first.s : kv_str(kv, "model_type");
+}
+
+static const ModelFamily *family_of(const TensorDir *dir, Str architecture)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(families); i++)
+        if (families[i]->matches(tensordir_kind(dir), architecture))
+            return families[i];
+    return NULL;
+}
+
+MUST_USE static Status unknown_architecture(const TensorDir *dir, Str name, Error *err)
+{
+    char known[256] = "";
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(families) && n < sizeof known; i++)
+        n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "", families[i]->name);
+    if (!name.ptr)
+        return error_set(err, ST_UNSUPPORTED, "'%s' does not say its architecture (%s)", tensordir_path(dir),
+                         tensordir_kind(dir) == TENSORDIR_GGUF ? "key general.architecture"
+                                                              : "config.json: architectures");
+    return error_set(err, ST_UNSUPPORTED, "architecture '%.*s' is not supported (known: %s)",
+                     (int)(name.len < 64 ? name.len : 64), name.ptr, known);
+}
+
+Status model_spec_load(ModelSpec *out, const TensorDir *dir, Error *err)
+{
+    const Str name = architecture_of(dir);
+    ModelSpec spec = {.family = name.ptr ? family_of(dir, name) : NULL};
+    if (!spec.family)
+        return unknown_architecture(dir, name, err);
+    const Status st = spec.family->configure(&spec, dir, err);
+    if (st == ST_OK)
+        *out = spec;
+    else
+        model_spec_free(&spec);
+    return st;
+}
+
+void model_spec_free(ModelSpec *spec)
+{
+    for (int32_t i = 0; i < spec->constant_count; i++)
+        mem_free(spec->constants[i].data);
+    mem_free(spec->constants);
+    mem_free(spec->tensors);
+    mem_free(spec->parts);
+    mem_free(spec->config);
+    *spec = (ModelSpec){0};
+}
+
+Status model_spec_tensor(ModelSpec *spec, unsigned uses, int ndim, int64_t d0, int64_t d1, int32_t layer,
+                         int32_t *index, Error *err, const char *name_format, ...)
+{
+    TensorRow row = {.uses = uses, .ndim = ndim, .dims = {d0, d1}, .layer = layer};
+    va_list ap;
+    va_start(ap, name_format);
+    const int n = vsnprintf(row.name, sizeof row.name, name_format, ap);
+    va_end(ap);
+    CHECK(n > 0 && (size_t)n < sizeof row.name);
+    void *rows = spec->tensors;
+    if (mem_grow(&rows, &spec->tensor_cap, (size_t)spec->tensor_count + 1, sizeof row) != ST_OK)
+        return error_set(err, ST_NOMEM, "no memory for the tensor table");
+    spec->tensors = rows;
+    spec->tensors[spec->tensor_count] = row;
+    *index = spec->tensor_count++;
+    return ST_OK;
+}
+
+Status config_int(const Kv *kv, const char *key, int64_t fallback, int64_t lo, int64_t hi, int64_t *out,
+                  Error *err)
+{
+    KvValue v;
+    if (!kv->get(kv, key, &v) || v.type == KV_NULL) {
+        if (fallback < lo)
+            return error_set(err, ST_CORRUPT, "configuration lacks '%s'", key);
+        *out = fallback;
+        return ST_OK;
+    }
+    const int64_t x = kv_int(kv, key, INT64_MIN);
+    if (x == INT64_MIN)
+        return error_set(err, ST_CORRUPT, "configuration key '%s' is not a whole number", key);
+    if (x < lo || x > hi)
+        return error_set(err, ST_CORRUPT, "configuration key '%s' is %lld, expected %lld to %lld", key,
+                         (long long)x, (long long)lo, (long long)hi);
+    *out = x;
+    return ST_OK;
+}
+
+Status config_float(const Kv *kv, const char *key, double fallback, double lo, double hi, double *out,
+                    Error *err)
+{
+    KvValue v;
+    if (!kv->get(kv, key, &v) || v.type == KV_NULL) {
+        *out = fallback;
+        return ST_OK;
+    }
+    if (v.type != KV_INT && v.type != KV_FLOAT)
+        return error_set(err, ST_CORRUPT, "configuration key '%s' is not a number", key);
+    if (!(v.f >= lo && v.f <= hi))
+        return error_set(err, ST_CORRUPT, "configuration key '%s' is %g, expected %g to %g", key, v.f, lo, hi);
+    *out = v.f;
+    return ST_OK;
+}

@@ -1,0 +1,178 @@
+/* Rotary frequencies. Steps are rounded to float where the reference library rounds, because a whole
+ * ulp of a frequency is 5e-4 rad at position 8192. */
+#include "models/rope.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PI 3.14159265358979323846
+
+static double clamp(double x, double lo, double hi)
+{
+    return x < lo ? lo : x > hi ? hi : x;
+}
+
+/* ---- configuration ----------------------------------------------------------------------------- */
+
+MUST_USE static Status scaling_of_name(RopeScaling *out, Str name, Error *err)
+{
+    static const struct {
+        const char *name;
+        RopeScaling scaling;
+    } names[] = {{"default", ROPE_PLAIN}, {"none", ROPE_PLAIN},     {"linear", ROPE_LINEAR},
+                 {"dynamic", ROPE_DYNAMIC}, {"llama3", ROPE_LLAMA3}, {"yarn", ROPE_YARN}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (str_eq(name, names[i].name)) {
+            *out = names[i].scaling;
+            return ST_OK;
+        }
+    return error_set(err, ST_UNSUPPORTED, "rope scaling '%.*s' is not supported (linear, dynamic, llama3, yarn are)",
+                     (int)(name.len < 64 ? name.len : 64), name.ptr);
+}
+
+MUST_USE static Status check_config(const RopeConfig *c, Error *err)
+{
+    if (!(c->base > 0) || !isfinite(c->base))
+        return error_set(err, ST_CORRUPT, "rope base is %g, expected a positive number", c->base);
+    if (!(c->factor > 0) || !isfinite(c->factor))
+        return error_set(err, ST_CORRUPT, "rope scaling factor is %g, expected a positive number", c->factor);
+    if (c->scaling == ROPE_LLAMA3 && !(c->high_freq_factor > c->low_freq_factor))
+        return error_set(err, ST_CORRUPT, "rope high_freq_factor %g is not above low_freq_factor %g",
+                         c->high_freq_factor, c->low_freq_factor);
+    if (!(c->original_context >= 1))
+        return error_set(err, ST_CORRUPT, "rope original context is %g, expected at least 1",
+                         c->original_context);
+    return ST_OK;
+}
+
+Status rope_config_hf(RopeConfig *out, const Kv *kv, double base_default, int64_t context, Error *err)
+{
+    const char *group = kv_has(kv, "rope_parameters.rope_type") || kv_has(kv, "rope_parameters.rope_theta")
+                            ? "rope_parameters"
+                            : "rope_scaling";
+    char key[96];
+#define GET(name, fallback) (snprintf(key, sizeof key, "%s." name, group), kv_float(kv, key, fallback))
+    RopeConfig c = {.base = GET("rope_theta", kv_float(kv, "rope_theta", base_default)),
+                    .factor = GET("factor", 1),
+                    .original_context = GET("original_max_position_embeddings", (double)context),
+                    .low_freq_factor = GET("low_freq_factor", 1),
+                    .high_freq_factor = GET("high_freq_factor", 4),
+                    .beta_fast = GET("beta_fast", 32),
+                    .beta_slow = GET("beta_slow", 1),
+                    .attention_factor = GET("attention_factor", 0),
+                    .mscale = GET("mscale", 0),
+                    .mscale_all = GET("mscale_all_dim", 0)};
+#undef GET
+    snprintf(key, sizeof key, "%s.truncate", group);
+    c.truncate = kv_bool(kv, key, true);
+    snprintf(key, sizeof key, "%s.rope_type", group);
+    Str name = kv_str(kv, key);
+    if (!name.ptr) {
+        snprintf(key, sizeof key, "%s.type", group);
+        name = kv_str(kv, key);
+    }
+    Status st = ST_OK;
+    if (name.ptr)
+        TRY(scaling_of_name(&c.scaling, name, err));
+    TRY(check_config(&c, err));
+    *out = c;
+out:
+    return st;
+}
+
+Status rope_config_gguf(RopeConfig *out, const Kv *kv, const char *architecture, int64_t context, Error *err)
+{
+    char key[96];
+#define GET(name, fallback) (snprintf(key, sizeof key, "%s.rope." name, architecture), kv_float(kv, key, fallback))
+    RopeConfig c = {.base = GET("freq_base", 10000),
+                    .factor = GET("scaling.factor", GET("scale_linear", 1)),
+                    .original_context = GET("scaling.original_context_length", (double)context),
+                    .low_freq_factor = 1,
+                    .high_freq_factor = 4,
+                    .beta_fast = GET("scaling.yarn_beta_fast", 32),
+                    .beta_slow = GET("scaling.yarn_beta_slow", 1),
+                    .attention_factor = GET("scaling.attn_factor", 0),
+                    .truncate = true};
+#undef GET
+    snprintf(key, sizeof key, "%s.rope.scaling.type", architecture);
+    const Str name = kv_str(kv, key);
+    Status st = ST_OK;
+    if (name.ptr)
+        TRY(scaling_of_name(&c.scaling, name, err));
+    else if (c.factor != 1)
+        c.scaling = ROPE_LINEAR;
+    TRY(check_config(&c, err));
+    *out = c;
+out:
+    return st;
+}
+
+/* ---- frequencies ------------------------------------------------------------------------------- */
+
+static float llama3_frequency(const RopeConfig *c, float f)
+{
+    const float wave = (float)(2 * PI) / f;
+    const float low = (float)(c->original_context / c->low_freq_factor);
+    const float high = (float)(c->original_context / c->high_freq_factor);
+    if (wave > low)
+        return f / (float)c->factor;
+    if (wave < high)
+        return f;
+    const float smooth = ((float)c->original_context / wave - (float)c->low_freq_factor) /
+                         (float)(c->high_freq_factor - c->low_freq_factor);
+    return (1 - smooth) * f / (float)c->factor + smooth * f;
+}
+
+/* The index of the frequency that turns `rotations` times over the trained length. */
+static double yarn_index(const RopeConfig *c, double rotations, int64_t dim)
+{
+    return (double)dim * log(c->original_context / (rotations * 2 * PI)) / (2 * log(c->base));
+}
+
+static float yarn_frequency(const RopeConfig *c, float f, int64_t i, int64_t dim)
+{
+    double low = yarn_index(c, c->beta_fast, dim), high = yarn_index(c, c->beta_slow, dim);
+    if (c->truncate) {
+        low = floor(low);
+        high = ceil(high);
+    }
+    low = low > 0 ? low : 0;
+    high = high < (double)dim - 1 ? high : (double)dim - 1;
+    if (low == high)
+        high += 0.001;
+    const float ramp = (float)clamp(((double)i - low) / (high - low), 0, 1);
+    const float keep = 1 - ramp, interpolated = f / (float)c->factor;
+    return interpolated * (1 - keep) + f * keep;
+}
+
+void rope_frequencies(const RopeConfig *c, int64_t dim, float *inv_freq)
+{
+    for (int64_t i = 0; i < dim / 2; i++) {
+        const float exponent = (float)(2 * i) / (float)dim;
+        const float f = 1.0f / (float)pow(c->base, (double)exponent);
+        switch (c->scaling) {
+        case ROPE_LINEAR: inv_freq[i] = f / (float)c->factor; break;
+        case ROPE_LLAMA3: inv_freq[i] = llama3_frequency(c, f); break;
+        case ROPE_YARN: inv_freq[i] = yarn_frequency(c, f, i, dim); break;
+        case ROPE_PLAIN:
+        case ROPE_DYNAMIC: inv_freq[i] = f; break;
+        }
+    }
+}
+
+static double yarn_mscale(double factor, double mscale)
+{
+    return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1;
+}
+
+double rope_magnitude(const RopeConfig *c)
+{
+    if (c->scaling != ROPE_YARN)
+        return 1;
+    if (c->attention_factor != 0)
+        return c->attention_factor;
+    if (c->mscale != 0 && c->mscale_all != 0)
+        return yarn_mscale(c->factor, c->mscale) / yarn_mscale(c->factor, c->mscale_all);
+    return yarn_mscale(c->factor, 1);
+}

@@ -1,0 +1,37 @@
+/* Rotary frequencies with the published scalings (open-families.md §1.2).
+ *
+ * inv_freq[i] = base^(−2i/d), in float as the reference library computes it, then scaled:
+ *   linear   divided by factor                      dynamic  unchanged up to the trained length
+ *   llama3   long waves divided by factor, short ones kept, a ramp between
+ *   yarn     interpolation ramp between beta_fast and beta_slow rotations; cos and sin are multiplied by
+ *            the attention factor
+ *   divisors from the file (GGUF rope_freqs.weight): inv_freq[i] / divisor[i] */
+#ifndef PLUMB_MODELS_ROPE_H
+#define PLUMB_MODELS_ROPE_H
+
+#include "base/error.h"
+#include "base/kv.h"
+
+typedef enum { ROPE_PLAIN, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN } RopeScaling;
+
+typedef struct {
+    RopeScaling scaling;
+    double base, factor, original_context;
+    double low_freq_factor, high_freq_factor;     /* llama3 */
+    double beta_fast, beta_slow;                  /* yarn */
+    double attention_factor, mscale, mscale_all;  /* yarn; 0: absent */
+    bool truncate;                                /* yarn */
+} RopeConfig;
+
+/* From config.json (rope_theta with rope_scaling, or rope_parameters) or from GGUF keys
+ * ("llama.rope.…"). ST_UNSUPPORTED names a scaling that is none of the above. */
+MUST_USE Status rope_config_hf(RopeConfig *out, const Kv *kv, double base_default, int64_t context, Error *err);
+MUST_USE Status rope_config_gguf(RopeConfig *out, const Kv *kv, const char *architecture, int64_t context,
+                                 Error *err);
+
+/* inv_freq [dim/2]. */
+void rope_frequencies(const RopeConfig *c, int64_t dim, float *inv_freq);
+/* What cos and sin are multiplied by: 1, or yarn's attention factor. */
+double rope_magnitude(const RopeConfig *c);
+
+#endif
