@@ -1,0 +1,261 @@
+/* Binding and packing: see weights.h. */
+#include "weights/weights.h"
+
+#include "base/mem.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+struct Weights {
+    WeightView *views; /* owned; by row */
+    const TensorRow *rows;
+    const TensorEntry **entries; /* owned array; by row */
+    int32_t count;
+    uint8_t *packed; /* owned pages: all panels */
+    size_t packed_bytes;
+    uint8_t *vectors; /* owned: all vectors */
+};
+
+#define PACK_ALIGN 4096
+
+static size_t aligned(size_t n)
+{
+    return (n + PACK_ALIGN - 1) / PACK_ALIGN * PACK_ALIGN;
+}
+
+/* ---- checking ---------------------------------------------------------------------------------- */
+
+static void shape_text(char *out, size_t size, int ndim, const int64_t *dims)
+{
+    size_t n = 0;
+    out[0] = 0;
+    for (int i = 0; i < ndim && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s%lld", i ? ", " : "", (long long)dims[i]);
+}
+
+/* What is wrong with a row, or nothing (empty text). */
+static void row_fault(char *out, size_t size, const TensorRow *row, const TensorEntry *e)
+{
+    char found[96], expected[48];
+    out[0] = 0;
+    if (!e) {
+        snprintf(out, size, "'%s' is missing", row->name);
+        return;
+    }
+    if (!dtype_info(e->dtype)->is_real) {
+        snprintf(out, size, "'%s' is of type %s, which holds no real numbers", row->name,
+                 dtype_info(e->dtype)->name);
+        return;
+    }
+    if (e->ndim == row->ndim && memcmp(e->dims, row->dims, (size_t)row->ndim * sizeof(int64_t)) == 0)
+        return;
+    shape_text(found, sizeof found, e->ndim, e->dims);
+    shape_text(expected, sizeof expected, row->ndim, row->dims);
+    snprintf(out, size, "'%s' is [%s], expected [%s]", row->name, found, expected);
+}
+
+MUST_USE static Status find_rows(Weights *w, const TensorDir *dir, Error *err)
+{
+    char fault[384], first[300] = "";
+    int32_t faults = 0;
+    for (int32_t i = 0; i < w->count; i++) {
+        w->entries[i] = tensordir_find(dir, w->rows[i].name);
+        row_fault(fault, sizeof fault, &w->rows[i], w->entries[i]);
+        if (!fault[0])
+            continue;
+        const size_t n = strlen(first);
+        if (faults++ < 3)
+            snprintf(first + n, sizeof first - n, "%s%s", n ? "; " : "", fault);
+    }
+    if (faults == 0)
+        return ST_OK;
+    return error_set(err, ST_CORRUPT, "%d of %d tensors do not fit the configuration: %s%s", faults, w->count,
+                     first, faults > 3 ? "; …" : "");
+}
+
+/* ---- layout ------------------------------------------------------------------------------------ */
+
+static bool is_matrix(const TensorRow *row)
+{
+    return (row->uses & USE_MATRIX) != 0;
+}
+
+/* Fill the views but for the pointers; the panels' offsets are taken in row order. */
+MUST_USE static Status lay_out(Weights *w, size_t real_bytes, Error *err)
+{
+    size_t packed = 0, vectors = 0;
+    for (int32_t i = 0; i < w->count; i++) {
+        const TensorRow *row = &w->rows[i];
+        const TensorEntry *e = w->entries[i];
+        WeightView *v = &w->views[i];
+        v->N = row->dims[0];
+        v->K = row->ndim == 2 ? row->dims[1] : 1;
+        v->stored_type = e->dtype;
+        v->form = form_of_dtype(e->dtype);
+        if (row->uses & USE_ROWS)
+            v->stored = e->data;
+        if (is_matrix(row) && !size_add(packed, aligned(form_bytes(&v->form, v->N, v->K)), &packed))
+            return error_set(err, ST_NOMEM, "weights are too large for this machine's addresses");
+        if (row->uses & USE_VECTOR)
+            vectors += (size_t)v->N * real_bytes;
+    }
+    w->packed_bytes = packed;
+    w->packed = packed ? mem_alloc_pages(packed) : NULL;
+    w->vectors = mem_alloc(vectors, 1);
+    if ((packed && !w->packed) || !w->vectors)
+        return error_set(err, ST_NOMEM, "no memory for %zu MB of weights", (packed + vectors) >> 20);
+    return ST_OK;
+}
+
+static void decode_vectors(Weights *w, size_t real_bytes)
+{
+    uint8_t *p = w->vectors;
+    for (int32_t i = 0; i < w->count; i++) {
+        WeightView *v = &w->views[i];
+        if (!(w->rows[i].uses & USE_VECTOR))
+            continue;
+        if (real_bytes == 4)
+            dtype_decode_f32(v->stored_type, (float *)(void *)p, w->entries[i]->data, v->N);
+        else
+            dtype_decode_f64(v->stored_type, (double *)(void *)p, w->entries[i]->data, v->N);
+        v->vector = p;
+        p += (size_t)v->N * real_bytes;
+    }
+}
+
+static void place_panels(Weights *w)
+{
+    size_t offset = 0;
+    for (int32_t i = 0; i < w->count; i++) {
+        WeightView *v = &w->views[i];
+        if (!is_matrix(&w->rows[i]))
+            continue;
+        v->panels = w->packed + offset;
+        offset += aligned(form_bytes(&v->form, v->N, v->K));
+    }
+}
+
+/* ---- packing ----------------------------------------------------------------------------------- */
+
+typedef struct {
+    Weights *w;
+    const WeightParams *params;
+    WorkQueue queue; /* rows of the table */
+    _Atomic size_t done;
+} Packing;
+
+static void pack_row(Packing *p, int32_t i)
+{
+    const WeightView *v = &p->w->views[i];
+    const size_t panel_bytes = form_panel_bytes(&v->form, v->K);
+    const int64_t panels = (v->N + PANEL_ROWS - 1) / PANEL_ROWS;
+    uint8_t *dst = p->w->packed + ((const uint8_t *)v->panels - p->w->packed);
+    for (int64_t panel = 0; panel < panels; panel++)
+        form_pack_panel(&v->form, dst + (size_t)panel * panel_bytes, v->stored_type, p->w->entries[i]->data,
+                        panel, v->N, v->K);
+    atomic_fetch_add(&p->done, (size_t)panels * panel_bytes);
+}
+
+static void pack_worker(void *arg, int thread, int threads)
+{
+    (void)threads;
+    Packing *p = arg;
+    int64_t i;
+    while (work_next(&p->queue, thread, &i)) {
+        if (is_matrix(&p->w->rows[i]))
+            pack_row(p, (int32_t)i);
+        if (thread == 0 && p->params->progress)
+            p->params->progress(p->params->progress_arg, atomic_load(&p->done), p->w->packed_bytes);
+    }
+}
+
+static void pack_all(Weights *w, ThreadPool *pool, const WeightParams *params)
+{
+    Packing p = {.w = w, .params = params};
+    work_init(&p.queue, w->count, pool_threads(pool));
+    pool_run(pool, pack_worker, &p);
+}
+
+/* ---- the whole --------------------------------------------------------------------------------- */
+
+Status weights_bind(Weights **out, const TensorRow *rows, int32_t count, const TensorDir *dir,
+                    ThreadPool *pool, const WeightParams *params, Error *err)
+{
+    Status st = ST_OK;
+    Weights *w = mem_alloc(1, sizeof *w);
+    if (!w)
+        return error_set(err, ST_NOMEM, "no memory for the weights' table");
+    w->rows = rows;
+    w->count = count;
+    w->views = mem_alloc((size_t)count, sizeof *w->views);
+    w->entries = mem_alloc((size_t)count, sizeof *w->entries);
+    if (!w->views || !w->entries)
+        TRY(error_set(err, ST_NOMEM, "no memory for %d weights", count));
+    TRY(find_rows(w, dir, err));
+    TRY(lay_out(w, params->real_bytes, err));
+    decode_vectors(w, params->real_bytes);
+    place_panels(w);
+    pack_all(w, pool, params);
+    *out = w;
+    return ST_OK;
+out:
+    weights_free(w);
+    return st;
+}
+
+void weights_free(Weights *w)
+{
+    if (!w)
+        return;
+    mem_free_pages(w->packed, w->packed_bytes);
+    mem_free(w->vectors);
+    mem_free(w->views);
+    mem_free(w->entries);
+    mem_free(w);
+}
+
+const WeightView *weights_views(const Weights *w)
+{
+    return w->views;
+}
+
+size_t weights_packed_bytes(const Weights *w)
+{
+    return w->packed_bytes;
+}
+
+int64_t weights_parameters(const Weights *w)
+{
+    int64_t n = 0;
+    for (int32_t i = 0; i < w->count; i++)
+        n += w->views[i].N * w->views[i].K;
+    return n;
+}
+
+size_t weights_matrix_bytes(const Weights *w)
+{
+    size_t n = 0;
+    for (int32_t i = 0; i < w->count; i++)
+        if (is_matrix(&w->rows[i]))
+            n += form_bytes(&w->views[i].form, w->views[i].N, w->views[i].K);
+    return n;
+}
+
+double weights_matrix_flops(const Weights *w)
+{
+    double n = 0;
+    for (int32_t i = 0; i < w->count; i++)
+        if (is_matrix(&w->rows[i]))
+            n += 2.0 * (double)w->views[i].N * (double)w->views[i].K;
+    return n;
+}
+
+size_t weights_quantised_bytes(const Weights *w)
+{
+    size_t n = 0;
+    for (int32_t i = 0; i < w->count; i++)
+        if (is_matrix(&w->rows[i]) && form_is_quantised(&w->views[i].form))
+            n += form_bytes(&w->views[i].form, w->views[i].N, w->views[i].K);
+    return n;
+}
