@@ -1,0 +1,226 @@
+/* Opening a model: checkpoint → family → weights → graph, in the arithmetic that was asked for. */
+#include "engine/engine_internal.h"
+
+#include "base/cpu.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const mode_names[] = {"auto", "f32", "int8", "f64"};
+
+Status mode_parse(ComputeMode *out, const char *name, Error *err)
+{
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, mode_names[i]) == 0) {
+            *out = (ComputeMode)i;
+            return ST_OK;
+        }
+    return error_set(err, ST_USAGE, "mode '%s' is not one of auto, f32, int8, f64", name);
+}
+
+const char *mode_name(ComputeMode mode)
+{
+    return mode_names[mode];
+}
+
+/* ---- parts of opening -------------------------------------------------------------------------- */
+
+MUST_USE static Status start_threads(Model *m, int threads, Error *err)
+{
+    CpuInfo info;
+    cpu_info(&info);
+    if (threads == 0)
+        threads = info.cores < POOL_THREADS_MAX ? info.cores : POOL_THREADS_MAX;
+    return pool_create(&m->pool, threads, err);
+}
+
+MUST_USE static Status choose_kernels(Model *m, ComputeMode mode, Error *err)
+{
+    const Status st = cpu_check_environment(err);
+    if (st != ST_OK)
+        return st;
+    const KernelLevel level = kernels_best_level();
+    m->mode = mode;
+    m->kernels = mode == MODE_F64 ? kernels_f64() : kernels_at(level);
+    m->level = mode == MODE_F64 ? m->kernels->name : kernels_level_name(level);
+    return ST_OK;
+}
+
+MUST_USE static Status bind_weights(Model *m, const ModelParams *params, Error *err)
+{
+    const WeightParams wp = {m->kernels->real_bytes, params->progress, params->progress_arg};
+    const Status st = weights_bind(&m->weights, m->spec.tensors, m->spec.tensor_count, m->dir, m->pool, &wp, err);
+    if (st != ST_OK)
+        return st;
+    const bool quantised = weights_quantised_bytes(m->weights) > weights_packed_bytes(m->weights) / 2;
+    if (m->mode == MODE_AUTO)
+        m->mode = quantised ? MODE_INT8 : MODE_F32;
+    return ST_OK;
+}
+
+MUST_USE static Status build_graph(Model *m, Error *err)
+{
+    m->constants = mem_alloc((size_t)m->spec.constant_count, sizeof *m->constants);
+    if (!m->constants)
+        return error_set(err, ST_NOMEM, "no memory for constants");
+    for (int32_t i = 0; i < m->spec.constant_count; i++)
+        m->constants[i] = m->spec.constants[i].data;
+    return m->spec.family->build(&m->spec, &m->graph, err);
+}
+
+/* The tokenizer beside the weights: in GGUF's keys, or tokenizer.json in the directory. */
+MUST_USE static Status open_tokenizer(Model *m, Error *err)
+{
+    if (tensordir_kind(m->dir) == TENSORDIR_GGUF)
+        return tokenizer_from_kv(&m->tokenizer, tensordir_kv(m->dir), err);
+    char dir[4096];
+    const char *slash = strrchr(m->path, '/');
+    const bool is_file = tensordir_kind(m->dir) == TENSORDIR_SAFETENSORS;
+    if (is_file && slash)
+        snprintf(dir, sizeof dir, "%.*s", (int)(slash - m->path), m->path);
+    else
+        snprintf(dir, sizeof dir, "%s", is_file ? "." : m->path);
+    return tokenizer_open(&m->tokenizer, dir, err);
+}
+
+MUST_USE static Status check_vocabulary(const Model *m, Error *err)
+{
+    const int64_t have = tokenizer_vocab_size(m->tokenizer);
+    if (have <= m->spec.vocab)
+        return ST_OK;
+    return error_set(err, ST_CORRUPT, "the tokenizer has %lld ids, the model's embedding %lld rows",
+                     (long long)have, (long long)m->spec.vocab);
+}
+
+MUST_USE static Status name_model(Model *m, Error *err)
+{
+    const Str name = kv_str(tensordir_kv(m->dir), "general.name");
+    m->name = name.ptr ? mem_strndup(name.ptr, name.len) : mem_strdup(m->path);
+    return m->name ? ST_OK : error_set(err, ST_NOMEM, "no memory for the model's name");
+}
+
+MUST_USE static Status open_parts(Model *m, const ModelParams *params, Error *err)
+{
+    Status st = ST_OK;
+    TRY(tensordir_open(&m->dir, m->path, err));
+    TRY(name_model(m, err));
+    TRY(model_spec_load(&m->spec, m->dir, err));
+    TRY(choose_kernels(m, params->mode, err));
+    TRY(start_threads(m, params->threads, err));
+    TRY(bind_weights(m, params, err));
+    TRY(build_graph(m, err));
+    if (!params->no_tokenizer) {
+        TRY(open_tokenizer(m, err));
+        TRY(check_vocabulary(m, err));
+    }
+out:
+    return st;
+}
+
+Status model_open(Model **out, const char *path, const ModelParams *params, Error *err)
+{
+    Model *m = mem_alloc(1, sizeof *m);
+    if (!m)
+        return error_set(err, ST_NOMEM, "no memory for a model");
+    graph_init(&m->graph);
+    pthread_mutex_init(&m->pool_lock, NULL);
+    m->path = mem_strdup(path);
+    const Status st = m->path ? open_parts(m, params, err) : error_set(err, ST_NOMEM, "no memory for a path");
+    if (st == ST_OK)
+        *out = m;
+    else
+        model_close(m);
+    return st;
+}
+
+void model_close(Model *m)
+{
+    if (!m)
+        return;
+    tokenizer_destroy(m->tokenizer);
+    graph_deinit(&m->graph);
+    mem_free(m->constants);
+    weights_free(m->weights);
+    pool_destroy(m->pool);
+    pthread_mutex_destroy(&m->pool_lock);
+    model_spec_free(&m->spec);
+    tensordir_close(m->dir);
+    mem_free(m->name);
+    mem_free(m->path);
+    mem_free(m);
+}
+
+/* ---- what sessions need ------------------------------------------------------------------------ */
+
+Dtype model_state_type(const Model *m)
+{
+    return m->mode == MODE_F64 ? DT_F64 : m->mode == MODE_INT8 ? DT_F16 : DT_F32;
+}
+
+size_t model_state_page_bytes(const Model *m)
+{
+    size_t bytes = 0;
+    for (int32_t i = 0; i < m->spec.part_count; i++)
+        bytes += state_layout(&m->spec.parts[i], model_state_type(m)).page_bytes;
+    return bytes;
+}
+
+Status model_lower(const Model *m, int64_t rows_max, int64_t logit_rows_max, Program **out, Error *err)
+{
+    const LowerParams p = {
+        .kernels = m->kernels,
+        .int8 = m->mode == MODE_INT8,
+        .rows_max = rows_max,
+        .logit_rows_max = logit_rows_max,
+        .weights = weights_views(m->weights),
+        .parts = m->spec.parts,
+        .state_type = model_state_type(m),
+        .constants = m->constants,
+    };
+    return program_lower(out, &m->graph, &p, err);
+}
+
+void model_run(Model *m, const Program *p, const Batch *batch, const RunMemory *memory)
+{
+    pthread_mutex_lock(&m->pool_lock);
+    program_run(p, m->pool, batch, memory);
+    pthread_mutex_unlock(&m->pool_lock);
+}
+
+/* ---- information ------------------------------------------------------------------------------- */
+
+void model_info(const Model *m, ModelInfo *out)
+{
+    *out = (ModelInfo){
+        .family = m->spec.family->name,
+        .name = m->name,
+        .mode = m->mode,
+        .level = m->level,
+        .threads = pool_threads(m->pool),
+        .layers = m->spec.layers,
+        .hidden = m->spec.hidden,
+        .vocab = m->spec.vocab,
+        .context_max = m->spec.context_max,
+        .parameters = weights_parameters(m->weights),
+        .weight_bytes = weights_packed_bytes(m->weights),
+        .token_bytes = weights_matrix_bytes(m->weights),
+        .token_flops = weights_matrix_flops(m->weights),
+        .state_bytes_entry = model_state_page_bytes(m) / ATTENTION_PAGE,
+    };
+}
+
+const Tokenizer *model_tokenizer(const Model *m)
+{
+    return m->tokenizer;
+}
+
+const Kv *model_kv(const Model *m)
+{
+    return tensordir_kv(m->dir);
+}
+
+const char *model_path(const Model *m)
+{
+    return m->path;
+}
