@@ -10,14 +10,18 @@
  *                                 [B/8][16][4] bytes   4-bit: low nibble = codes of k-group 2i,
  *                                                      high nibble = codes of k-group 2i+1
  *
- * and means w = scale · (code − zero) + min, evaluated in f32 as (scale·(code − zero)) + min, which is
- * bit for bit what the file format defines (the products are exact or rounded once, as there).
+ * and means w = scale · (code − zero) + min in f32. For every form below the product is exact (an f16 or
+ * an exact f16·int8 times a code has at most 24 bits), so that evaluating it with one fused multiply-add
+ * or with a product and a sum gives the same bits, which are those that the file format defines.
+ * At most one of zero and min is there: has_min implies zero == 0.
  *
  * Why lanes are rows: every output then sums its K products in ascending k without a horizontal sum,
  * at every vector width, so all levels give the same bits; 64 bytes of codes are one VNNI operand and
  * one row of an AMX tile. A 4-bit block of sixteen rows takes the bytes it had in the file.
  *
- * N is padded to a multiple of 16 with rows of zeros. K of quantised forms is a multiple of B. */
+ * N is padded to a multiple of 16 with rows of zeros (scale, min and codes 0). K of quantised forms is a
+ * multiple of B. A panel is padded with zero bytes to a multiple of 64, so that panels stacked
+ * form_panel_bytes apart on an aligned base are all aligned; the parts of a block are not. */
 #ifndef PLUMB_KERNELS_FORMS_H
 #define PLUMB_KERNELS_FORMS_H
 
@@ -41,6 +45,7 @@ typedef struct {
 PackForm form_of_dtype(Dtype t);
 bool form_is_quantised(const PackForm *f);
 
+size_t form_block_bytes(const PackForm *f); /* of sixteen rows; float forms: of one k */
 size_t form_panel_bytes(const PackForm *f, int64_t K);
 size_t form_bytes(const PackForm *f, int64_t N, int64_t K); /* ceil(N/16) panels */
 
@@ -48,5 +53,9 @@ size_t form_bytes(const PackForm *f, int64_t N, int64_t K); /* ceil(N/16) panels
  * form_panel_bytes long, 64-byte aligned. Any thread, disjoint panels. Cannot fail. */
 void form_pack_panel(const PackForm *f, void *dst, Dtype t, const void *stored, int64_t panel,
                      int64_t N, int64_t K);
+
+/* The plain definition of a form: weights k0 … k1−1 (multiples of the block) of the sixteen rows of a
+ * panel, dst [k1−k0][16]. Slow; the float64 kernels and the tests use it. */
+void form_decode_panel(const PackForm *f, float *dst, const void *panel, int64_t k0, int64_t k1);
 
 #endif
