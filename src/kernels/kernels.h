@@ -47,7 +47,7 @@ typedef struct {
     const void *const *pages;
     size_t key_offset, value_offset;
     Dtype kv_type;          /* DT_F32 or DT_F16; ignored by the f64 table, whose cache is double */
-    int64_t head_dim;
+    int64_t head_dim;       /* 1 … 3,900 */
     int64_t group;          /* query heads that share this key/value head */
     const void *q;          /* real [rows][ld_q]: heads h·head_dim … of this group, consecutive */
     void *out;              /* real [rows][ld_out], same layout */
@@ -62,9 +62,11 @@ typedef struct {
     const char *name;  /* "scalar", "avx2", … */
     size_t real_bytes; /* 4, or 8 in the f64 table */
 
-    /* y[M,N] = x[M,K] · w[N,K]ᵀ (+ bias[N] when not NULL, added after the sum).
-     * One fused multiply-add a product, ascending k, from 0. scratch: LINEAR_SCRATCH bytes, 64-byte
-     * aligned, one a thread. */
+    /* y[M,N] = x[M,K] · w[N,K]ᵀ (+ bias[N] when not NULL, added after the sum), only the outputs of
+     * panels panel0 … panel1−1; other columns of y are not touched. y may not alias x.
+     * One fused multiply-add a product, ascending k, from 0 (K = 0 gives 0). The weights are float32
+     * numbers at level f64 too, so that its result is the exact one of the same model.
+     * scratch: LINEAR_SCRATCH bytes, 64-byte aligned, one a thread. */
     void (*linear)(const LinearShape *s, void *y, int64_t ldy, const void *x, int64_t ldx,
                    const void *bias, void *scratch);
 
@@ -91,20 +93,25 @@ typedef struct {
 
     /* Softmax attention by blocks of 64 keys at absolute positions, ascending, with a running maximum
      * (online softmax, arXiv:2205.14135). Scores ascend over head_dim, values over keys, one fused
-     * multiply-add each. */
+     * multiply-add each. The keys and values that a row sees are all that its result depends on: the
+     * rest of a page may hold anything, later rows of the same chunk or NaNs of another life.
+     * scratch: ATTENTION_SCRATCH bytes, 64-byte aligned, one a thread. out may not alias q. */
     void (*attention)(const AttentionArgs *a, void *scratch);
 
     /* Write rows of keys and values into their page (see AttentionArgs for the layout): row r of k and v
-     * [rows][head_dim] goes to entry entry0 + r of the page; rows stay inside the page. */
+     * [rows][head_dim] goes to entry entry0 + r of the page; rows stay inside the page. Float16 rounds to
+     * nearest even. Padding of values is not written. */
     void (*kv_write)(void *page, size_t key_offset, size_t value_offset, Dtype kv_type, int64_t entry0,
                      int64_t rows, const void *k, int64_t ldk, const void *v, int64_t ldv,
                      int64_t head_dim);
 
-    /* Element-wise over n consecutive elements; y may alias an input. */
+    /* Element-wise over n consecutive elements; y may be an input. silu is within 6 ULP and goes to −0
+     * (not NaN) at −inf. */
     void (*silu_mul)(void *y, const void *gate, const void *up, int64_t n); /* gate·σ(gate)·up */
     void (*add)(void *y, const void *a, const void *b, int64_t n);
 
-    /* log Σ exp(x[i]) and max, for sampler, losses and log-probabilities: the only one there is. */
+    /* log Σ exp(x[i]), for sampler, losses and log-probabilities: the only one there is. The maximum is
+     * taken out first; −inf for n = 0; NaN when there is one. */
     double (*logsumexp)(const void *x, int64_t n);
 } Kernels;
 
@@ -116,7 +123,7 @@ typedef enum { LEVEL_SCALAR, LEVEL_AVX2, LEVEL_AVX512, LEVEL_VNNI, LEVEL_COUNT }
 const char *kernels_level_name(KernelLevel level);
 /* The best level this processor and operating system can run; PLUMB_CPU=NAME lowers it. */
 KernelLevel kernels_best_level(void);
-/* The table of a level, NULL when this build or this processor lacks it. */
+/* The table of a level, NULL when this build or this processor lacks it (whatever PLUMB_CPU says). */
 const Kernels *kernels_at(KernelLevel level);
 const Kernels *kernels_f64(void);
 

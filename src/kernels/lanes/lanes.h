@@ -1,0 +1,26 @@
+/* The kernels of one level, as table.c collects them. The contracts are in kernels/kernels.h. */
+#ifndef PLUMB_KERNELS_LANES_LANES_H
+#define PLUMB_KERNELS_LANES_LANES_H
+
+#include "kernels/kernels.h"
+#include "kernels/lanes/vec.h"
+
+void KERNEL(linear)(const LinearShape *s, void *y, int64_t ldy, const void *x, int64_t ldx,
+                    const void *bias, void *scratch);
+
+void KERNEL(rmsnorm_rows)(void *y, int64_t ldy, const void *x, int64_t ldx, const void *gain,
+                          int64_t rows, int64_t d, double eps);
+void KERNEL(rope_rows)(void *x, int64_t ldx, const int32_t *positions, const float *cos_sin,
+                       int64_t rows, int64_t heads, int64_t head_dim, int64_t rot, bool interleaved);
+void KERNEL(silu_mul)(void *y, const void *gate, const void *up, int64_t n);
+void KERNEL(add)(void *y, const void *a, const void *b, int64_t n);
+double KERNEL(logsumexp)(const void *x, int64_t n);
+
+void KERNEL(attention)(const AttentionArgs *a, void *scratch);
+void KERNEL(kv_write)(void *page, size_t key_offset, size_t value_offset, Dtype kv_type,
+                      int64_t entry0, int64_t rows, const void *k, int64_t ldk, const void *v,
+                      int64_t ldv, int64_t head_dim);
+
+extern const Kernels KERNEL(kernel_table);
+
+#endif
