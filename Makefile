@@ -27,15 +27,16 @@ WARN := -Wall -Wextra -Wshadow -Wundef -Wvla -Wpointer-arith -Wwrite-strings -Ws
 OPT ?= -O2 -g
 SAN ?=
 WERROR ?=
-CPPFLAGS += -Iinclude -Isrc -I$(BUILD)/gen -D_GNU_SOURCE
-CFLAGS += -std=c11 $(OPT) $(WARN) $(SAN) -ffp-contract=off -fno-math-errno -fvisibility=hidden \
-          -fno-strict-aliasing -pthread $(PACKAGE_CFLAGS)
-LDFLAGS += $(SAN)
-LDLIBS += $(PACKAGE_LIBS) -lm -pthread
-COMPILE = $(CC) $(CPPFLAGS) $(CFLAGS) $(WERROR) -MMD -MP
+ALL_CPPFLAGS := -Iinclude -Isrc -I$(BUILD)/gen -D_GNU_SOURCE $(CPPFLAGS)
+ALL_CFLAGS := -std=c11 $(OPT) $(WARN) $(SAN) -ffp-contract=off -fno-math-errno -fvisibility=hidden \
+              -fno-strict-aliasing -pthread $(PACKAGE_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS := $(SAN) $(LDFLAGS)
+ALL_LDLIBS := $(PACKAGE_LIBS) -lm -pthread $(LDLIBS)
+COMPILE := $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(WERROR) -MMD -MP
+LINK := $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)
 
 # Everything is compiled again when the compiler or its flags change.
-FLAGS := $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LDLIBS)
+FLAGS := $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(ALL_LDLIBS)
 ifneq ($(strip $(file <$(BUILD)/flags)),$(strip $(FLAGS)))
 $(BUILD)/flags: FORCE
 endif
@@ -92,7 +93,7 @@ $(BUILD)/libplumb.a: $(OBJ) $(LANES_OBJ)
 
 $(BUILD)/plumb: $(BUILD)/src/cli/main.o $(BUILD)/libplumb.a
 	@echo "  LD    $@"
-	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@$(LINK) -o $@ $^ $(ALL_LDLIBS)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -107,15 +108,15 @@ $(BUILD)/src/kernels/lanes/$(1)/%.o: src/kernels/lanes/%.c $(BUILD)/flags
 endef
 $(foreach l,$(LEVELS),$(eval $(call lanes_rule,$(l))))
 
-TEST_LIBS = $(BUILD)/libplumb.a $(shell $(PKG_CONFIG) --libs cmocka) $(LDLIBS)
+TEST_LIBS = $(BUILD)/libplumb.a $(shell $(PKG_CONFIG) --libs cmocka) $(ALL_LDLIBS)
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libplumb.a
 	@mkdir -p $(@D)
 	@echo "  TEST  $<"
-	@$(COMPILE) -Itests $(LDFLAGS) -o $@ $< $(TEST_LIBS)
+	@$(COMPILE) -Itests $(ALL_LDFLAGS) -o $@ $< $(TEST_LIBS)
 
 $(BUILD)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(BUILD)/tests/fuzz/replay.o $(BUILD)/libplumb.a
 	@echo "  FUZZ  $<"
-	@$(COMPILE) -Itests $(LDFLAGS) -o $@ $< $(BUILD)/tests/fuzz/replay.o $(BUILD)/libplumb.a $(LDLIBS)
+	@$(COMPILE) -Itests $(ALL_LDFLAGS) -o $@ $< $(BUILD)/tests/fuzz/replay.o $(BUILD)/libplumb.a $(ALL_LDLIBS)
 
 # ---- tests ----------------------------------------------------------------------------------------
 
@@ -178,7 +179,7 @@ fuzz: ## fuzz one target with clang: make fuzz T=gguf RUNS=1000000
 		-artifact_prefix=$(FUZZ_BUILD)/crashes/$(T)- $(FUZZ_BUILD)/corpus/$(T) tests/fuzz/seeds/$(T)
 
 $(BUILD)/libfuzzer_%: tests/fuzz/fuzz_%.c $(BUILD)/libplumb.a
-	@$(COMPILE) -Itests -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(BUILD)/libplumb.a $(LDLIBS)
+	@$(COMPILE) -Itests -fsanitize=fuzzer $(ALL_LDFLAGS) -o $@ $< $(BUILD)/libplumb.a $(ALL_LDLIBS)
 
 # ---- keeping house --------------------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ tidy: check-headers ## the house rules alone: layers, headers, banned calls, len
 # Not those of src/kernels/lanes/, which are parts of the sources there.
 HEADERS := $(wildcard include/*.h src/*/*.h)
 check-headers: # each header compiles alone, and twice
-	@CC='$(CC)' CPPFLAGS='$(CPPFLAGS) $(PACKAGE_CFLAGS)' tools/check_headers $(HEADERS)
+	@CC='$(CC)' CPPFLAGS='$(ALL_CPPFLAGS) $(PACKAGE_CFLAGS)' tools/check_headers $(HEADERS)
 
 format: ## clang-format all sources
 	@clang-format -i $(wildcard include/*.h src/*/*.[ch] src/*/*/*.[ch] tests/*/*.[ch])
