@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PLUMB = os.environ.get("PLUMB", os.path.join(ROOT, "build", "plumb"))
+PLUMB = os.path.join(ROOT, os.environ.get("PLUMB", os.path.join("build", "plumb")))
 SHARED = os.environ.get("PLUMB_SHARED", os.path.join(os.path.dirname(ROOT), "shared"))
 
 CODES = {"F32": "f", "F64": "d", "I64": "q", "I32": "i"}
