@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { KV_NULL, KV_BOOL, KV_INT, KV_FLOAT, KV_STRING, KV_ARRAY } KvType;
+typedef enum { KV_NULL, KV_BOOL, KV_INT, KV_FLOAT, KV_STRING, KV_ARRAY, KV_OBJECT } KvType;
 
 typedef struct {
     const char *ptr; /* not terminated */
@@ -23,7 +23,7 @@ typedef struct {
     int64_t i;     /* KV_INT; values above INT64_MAX are clamped to it */
     double f;      /* KV_FLOAT, and the value of a KV_INT as double */
     Str s;         /* KV_STRING */
-    int64_t count; /* KV_ARRAY: number of elements */
+    int64_t count; /* KV_ARRAY: number of elements; KV_OBJECT: of members, which have keys of their own */
     const void *raw; /* KV_ARRAY: where the implementation finds them */
     int raw_type;    /* KV_ARRAY: implementation's element type */
 } KvValue;

@@ -1,12 +1,11 @@
 /* Mapped files, whole reads, atomic writes. */
 #include "base/mapfile.h"
 
+#include "base/atomic_file.h"
 #include "base/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -104,54 +103,15 @@ Status file_read_all(uint8_t **out, size_t *size, const char *path, size_t max, 
     return st;
 }
 
-MUST_USE static Status write_all(int fd, const char *path, const uint8_t *data, size_t size, Error *err)
-{
-    for (size_t done = 0; done < size;) {
-        const ssize_t n = write(fd, data + done, size - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return error_errno(err, "cannot write '%s'", path);
-        done += (size_t)n;
-    }
-    return fsync(fd) == 0 ? ST_OK : error_errno(err, "cannot sync '%s'", path);
-}
-
-/* A rename is only durable once its directory is. */
-MUST_USE static Status sync_directory_of(const char *path, Error *err)
-{
-    char dir[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    const size_t n = slash ? (size_t)(slash - path) : 0;
-    if (n >= sizeof dir)
-        return error_set(err, ST_INVALID, "path too long: '%s'", path);
-    memcpy(dir, path, n);
-    dir[n] = 0;
-    const int fd = open(n ? dir : slash ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return error_errno(err, "cannot open the directory of '%s'", path);
-    const Status st = fsync(fd) == 0 ? ST_OK : error_errno(err, "cannot sync the directory of '%s'", path);
-    close(fd);
-    return st;
-}
-
 Status file_write_atomic(const char *path, const void *data, size_t size, Error *err)
 {
-    char tmp[PATH_MAX];
-    const int n = snprintf(tmp, sizeof tmp, "%s.tmp-%ld", path, (long)getpid());
-    if (n < 0 || (size_t)n >= sizeof tmp)
-        return error_set(err, ST_INVALID, "path too long: '%s'", path);
-    const int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return error_errno(err, "cannot create '%s'", tmp);
-    Status st = write_all(fd, tmp, data, size, err);
-    if (close(fd) != 0 && st == ST_OK)
-        st = error_errno(err, "cannot close '%s'", tmp);
-    if (st == ST_OK && rename(tmp, path) != 0)
-        st = error_errno(err, "cannot rename '%s' to '%s'", tmp, path);
-    if (st != ST_OK) {
-        unlink(tmp);
-        return st;
-    }
-    return sync_directory_of(path, err);
+    AtomicFile f = {0};
+    Status st = ST_OK;
+    TRY(atomic_file_open(&f, path, err));
+    TRY(atomic_file_write(&f, 0, data, size, err));
+    TRY(atomic_file_commit(&f, err));
+    return ST_OK;
+out:
+    atomic_file_abandon(&f);
+    return st;
 }
