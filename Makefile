@@ -56,6 +56,9 @@ $(BUILD)/gen/version.h:
 	@echo '$(VERSION) $(COMMIT)' >$(@D)/version
 $(BUILD)/src/cli/cmd_version.o $(BUILD)/src/cli/man.o: $(BUILD)/gen/version.h
 
+# The catalogue is built into the program by .incbin, which -MMD does not see.
+$(BUILD)/src/store/catalogue_data.o: models/catalogue.json
+
 # ---- sources --------------------------------------------------------------------------------------
 
 # Every source under src/ belongs to the library, but for the program's main and for the kernels that

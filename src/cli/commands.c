@@ -4,6 +4,10 @@
 #include <stddef.h>
 
 #define COMMANDS(X) \
+    X(cmd_pull)     \
+    X(cmd_ls)       \
+    X(cmd_rm)       \
+    X(cmd_verify)   \
     X(cmd_version)  \
     X(cmd_help)
 
