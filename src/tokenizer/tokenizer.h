@@ -38,7 +38,13 @@ enum {
 /* ---- open and close ---------------------------------------------------------------------------- */
 
 /* Read a tokenizer from `path`: a tokenizer.json, or a directory with one (there tokenizer_config.json
- * is read as well: bos_token, eos_token, add_bos_token, add_eos_token). *out is owned. */
+ * is read as well, if it is there: bos_token, eos_token, add_bos_token, add_eos_token). *out is owned.
+ *
+ * Understood of a tokenizer.json: normalizer NFC and Sequence; pre_tokenizer Split (every behaviour;
+ * published patterns by hand-written scanners, others as pattern.h says), Digits, ByteLevel, Sequence;
+ * model BPE without dropout, prefix and suffix; post_processor ByteLevel, TemplateProcessing, Sequence.
+ * truncation and padding are ignored, as what loads such files for language models does. As in the
+ * reference, ids of added tokens come from the vocabulary or are counted up behind it. */
 MUST_USE Status tokenizer_open(Tokenizer **out, const char *path, Error *err);
 MUST_USE Status tokenizer_open_json(Tokenizer **out, const char *path, Error *err);
 
@@ -60,8 +66,9 @@ MUST_USE Status tokenizer_encode(const Tokenizer *t, const char *text, size_t le
 
 /* ---- ids → bytes ------------------------------------------------------------------------------- */
 
-/* The bytes of one id, borrowed until destroy: what it adds to the text. For an added token its literal
- * text. {NULL, 0} for an id that the vocabulary does not have. */
+/* The bytes of one id, borrowed until destroy: what it adds to the text. A token of the model is read in
+ * the byte-level alphabet where it can be; a token that was only added stands for its literal text (the
+ * reference reads it in that alphabet too, which garbles an added "é"). {NULL, 0}: no such id. */
 Str tokenizer_id_bytes(const Tokenizer *t, int32_t id);
 
 /* Append the bytes of the ids. skip_special leaves special tokens out. Ids outside the vocabulary are
