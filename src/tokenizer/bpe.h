@@ -83,6 +83,10 @@ MUST_USE Status bpe_add_merge(Bpe *b, Str left, Str right, uint32_t rank, Error 
 /* After the last merge and with the switches set: prepare for encoding. */
 MUST_USE Status bpe_finish(Bpe *b, Error *err);
 
+/* After bpe_finish: a piece with this token's bytes never becomes it whole. For control tokens, which only
+ * added-token matching may produce. */
+void bpe_forbid_whole(Bpe *b, int32_t id);
+
 /* The id of a token by spelling, or -1. */
 int32_t bpe_find_text(const Bpe *b, const char *text, size_t len);
 /* The id of a byte-level token by its bytes, or -1. */

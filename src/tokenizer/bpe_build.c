@@ -317,3 +317,8 @@ Status bpe_finish(Bpe *b, Error *err)
     bytebuf_free(&b->work);
     return ST_OK;
 }
+
+void bpe_forbid_whole(Bpe *b, int32_t id)
+{
+    atomic_store_explicit(&b->whole[id], BPE_PARTS, memory_order_relaxed);
+}

@@ -203,8 +203,8 @@ Status bpe_encode(const Bpe *b, const uint8_t *piece, size_t n, BpeScratch *scra
         return ST_NOMEM;
     int32_t *ids = out->data + out->count;
     const int32_t id = bpe_find_bytes(b, piece, n);
-    const int state = id < 0 ? BPE_PARTS : b->ignore_merges ? BPE_WHOLE : atomic_load_explicit(&b->whole[id], memory_order_relaxed);
-    if (state == BPE_WHOLE) {
+    const int state = id < 0 ? BPE_PARTS : atomic_load_explicit(&b->whole[id], memory_order_relaxed);
+    if (state == BPE_WHOLE || (b->ignore_merges && state == BPE_UNTRIED)) {
         ids[0] = id;
         out->count++;
         return ST_OK;
