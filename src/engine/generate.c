@@ -1,5 +1,4 @@
-/* The loop of one answer, and how a session is brought to a prompt: both on the other public functions of
- * a session only. */
+/* The loop of one answer, on the public functions of a session only. */
 #include "engine/generate.h"
 
 #include "base/clock.h"
@@ -21,7 +20,7 @@ static bool is_stop(const GenerateParams *p, int32_t id)
     return false;
 }
 
-/* How many ids session_sync keeps: never the last one, which must be evaluated to have logits. */
+/* How many ids of the prompt session_sync will find there: never the last one, which needs logits. */
 static int64_t count_shared(const Session *s, const int32_t *ids, int64_t n)
 {
     const int32_t *const have = session_ids(s);
@@ -32,24 +31,15 @@ static int64_t count_shared(const Session *s, const int32_t *ids, int64_t n)
     return same;
 }
 
-Status session_sync(Session *s, const int32_t *ids, int64_t n, const SessionProgress *progress,
-                    Error *err)
-{
-    if (n < 1)
-        return error_set(err, ST_INVALID, "the prompt is empty");
-    if (n > session_context(s))
-        return error_set(err, ST_FULL, "the prompt has %" PRId64 " tokens, the context holds %" PRId64, n,
-                         session_context(s));
-    const int64_t shared = count_shared(s, ids, n);
-    if (shared < session_count(s))
-        session_rewind(s, shared);
-    return session_append(s, ids + shared, n - shared, LOGITS_LAST, progress, err);
-}
-
 static Status evaluate_prompt(Session *s, const GenerateParams *p, GenerateStats *stats, Error *err)
 {
+    if (p->prompt_count < 1)
+        return error_set(err, ST_INVALID, "the prompt is empty");
+    if (p->prompt_count > session_context(s))
+        return error_set(err, ST_FULL, "the prompt has %" PRId64 " tokens, the context holds %" PRId64,
+                         p->prompt_count, session_context(s));
     stats->prompt_tokens = p->prompt_count;
-    stats->cached_tokens = p->prompt_count < 1 ? 0 : count_shared(s, p->prompt, p->prompt_count);
+    stats->cached_tokens = count_shared(s, p->prompt, p->prompt_count);
     const SessionProgress progress = {.step = p->on_prompt, .arg = p->arg};
     const int64_t start = clock_ns();
     const Status st = session_sync(s, p->prompt, p->prompt_count, p->on_prompt ? &progress : NULL, err);

@@ -325,6 +325,11 @@ const int32_t *session_ids(const Session *s)
     return s->ids;
 }
 
+int64_t session_vocab(const Session *s)
+{
+    return s->model->spec.vocab;
+}
+
 const float *session_logits(const Session *s)
 {
     return s->logits;
