@@ -4,6 +4,9 @@
 #include <stddef.h>
 
 #define COMMANDS(X) \
+    X(cmd_trace)    \
+    X(cmd_diff)     \
+    X(cmd_eval_perplexity) \
     X(cmd_pull)     \
     X(cmd_ls)       \
     X(cmd_rm)       \

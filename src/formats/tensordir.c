@@ -99,19 +99,39 @@ out:
 
 /* ---- one safetensors file ---- */
 
+/* The text of the config.json beside the file; *text stays NULL when there is none. */
+MUST_USE static Status read_config_beside(const TensorDir *dir, uint8_t **text, size_t *size, Error *err)
+{
+    char path[PATH_MAX];
+    const char *slash = strrchr(dir->path, '/');
+    const int folder = slash ? (int)(slash + 1 - dir->path) : 0;
+    const int n = snprintf(path, sizeof path, "%.*sconfig.json", folder, dir->path);
+    if (n < 0 || (size_t)n >= sizeof path || access(path, R_OK) != 0)
+        return ST_OK;
+    return file_read_all(text, size, path, CONFIG_BYTES_MAX, err);
+}
+
 MUST_USE static Status read_safetensors(TensorDir *dir, Error *err)
 {
     const DirFile *file;
     Str metadata = {NULL, 0};
-    Status st = dir_add_file(dir, dir->path, &file, err);
-    if (st != ST_OK)
-        return st;
+    uint8_t *config = NULL;
+    size_t config_size = 0;
+    Status st = ST_OK;
+    TRY(dir_add_file(dir, dir->path, &file, err));
+    TRY(read_config_beside(dir, &config, &config_size, err));
     st = safetensors_read(&dir->table, &metadata, file->map.data, file->map.size, 0, err);
-    if (st == ST_OK && metadata.ptr)
+    if (st == ST_OK && config)
+        st = json_kv_parse(&dir->json, config, config_size, err);
+    else if (st == ST_OK && metadata.ptr)
         st = json_kv_parse(&dir->json, metadata.ptr, metadata.len, err);
     else if (st == ST_OK)
         st = json_kv_parse(&dir->json, "{}", 2, err);
-    return st == ST_OK ? st : error_context(err, st, "'%s'", dir->path);
+    if (st != ST_OK)
+        st = error_context(err, st, "'%s'", dir->path);
+out:
+    mem_free(config);
+    return st;
 }
 
 /* ---- opening ---- */

@@ -36,7 +36,8 @@ void tensordir_close(TensorDir *dir); /* NULL is fine */
 
 TensorDirKind tensordir_kind(const TensorDir *dir);
 const char *tensordir_path(const TensorDir *dir);
-const Kv *tensordir_kv(const TensorDir *dir); /* GGUF keys, config.json, or __metadata__ */
+const Kv *tensordir_kv(const TensorDir *dir); /* GGUF keys; config.json, also one
+    beside a single safetensors file; else its __metadata__ */
 
 int64_t tensordir_count(const TensorDir *dir);
 const TensorEntry *tensordir_at(const TensorDir *dir, int64_t i); /* order of the file(s) */
