@@ -1,5 +1,5 @@
-/* Rotary frequencies. Steps are rounded to float where the reference library rounds, because a whole
- * ulp of a frequency is 5e-4 rad at position 8192. */
+/* Rotary frequencies. Steps are rounded to float where the reference library rounds (it divides a number
+ * by a tensor as reciprocal times number), because one ulp of a frequency is 5e-4 rad at position 8192. */
 #include "models/rope.h"
 
 #include <math.h>
@@ -112,14 +112,14 @@ out:
 
 static float llama3_frequency(const RopeConfig *c, float f)
 {
-    const float wave = (float)(2 * PI) / f;
+    const float wave = 1.0f / f * (float)(2 * PI);
     const float low = (float)(c->original_context / c->low_freq_factor);
     const float high = (float)(c->original_context / c->high_freq_factor);
     if (wave > low)
         return f / (float)c->factor;
     if (wave < high)
         return f;
-    const float smooth = ((float)c->original_context / wave - (float)c->low_freq_factor) /
+    const float smooth = (1.0f / wave * (float)c->original_context - (float)c->low_freq_factor) /
                          (float)(c->high_freq_factor - c->low_freq_factor);
     return (1 - smooth) * f / (float)c->factor + smooth * f;
 }
@@ -130,7 +130,7 @@ static double yarn_index(const RopeConfig *c, double rotations, int64_t dim)
     return (double)dim * log(c->original_context / (rotations * 2 * PI)) / (2 * log(c->base));
 }
 
-static float yarn_frequency(const RopeConfig *c, float f, int64_t i, int64_t dim)
+static float yarn_frequency(const RopeConfig *c, float period, int64_t i, int64_t dim)
 {
     double low = yarn_index(c, c->beta_fast, dim), high = yarn_index(c, c->beta_slow, dim);
     if (c->truncate) {
@@ -142,19 +142,19 @@ static float yarn_frequency(const RopeConfig *c, float f, int64_t i, int64_t dim
     if (low == high)
         high += 0.001;
     const float ramp = (float)clamp(((double)i - low) / (high - low), 0, 1);
-    const float keep = 1 - ramp, interpolated = f / (float)c->factor;
-    return interpolated * (1 - keep) + f * keep;
+    const float keep = 1 - ramp, interpolated = 1.0f / ((float)c->factor * period);
+    return interpolated * (1 - keep) + 1.0f / period * keep;
 }
 
 void rope_frequencies(const RopeConfig *c, int64_t dim, float *inv_freq)
 {
     for (int64_t i = 0; i < dim / 2; i++) {
         const float exponent = (float)(2 * i) / (float)dim;
-        const float f = 1.0f / (float)pow(c->base, (double)exponent);
+        const float period = (float)pow(c->base, (double)exponent), f = 1.0f / period;
         switch (c->scaling) {
         case ROPE_LINEAR: inv_freq[i] = f / (float)c->factor; break;
         case ROPE_LLAMA3: inv_freq[i] = llama3_frequency(c, f); break;
-        case ROPE_YARN: inv_freq[i] = yarn_frequency(c, f, i, dim); break;
+        case ROPE_YARN: inv_freq[i] = yarn_frequency(c, period, i, dim); break;
         case ROPE_PLAIN:
         case ROPE_DYNAMIC: inv_freq[i] = f; break;
         }

@@ -138,33 +138,45 @@ static void place_panels(Weights *w)
 
 /* ---- packing ----------------------------------------------------------------------------------- */
 
+#define PANELS_A_BLOCK 64 /* panels that a worker packs at a time */
+
 typedef struct {
     Weights *w;
     const WeightParams *params;
-    WorkQueue queue; /* rows of the table */
+    WorkQueue queue; /* blocks of panels of all matrices, in row order */
     _Atomic size_t done;
 } Packing;
 
-static void pack_row(Packing *p, int32_t i)
+static int64_t row_blocks(const Weights *w, int32_t i)
+{
+    const int64_t panels = (w->views[i].N + PANEL_ROWS - 1) / PANEL_ROWS;
+    return is_matrix(&w->rows[i]) ? (panels + PANELS_A_BLOCK - 1) / PANELS_A_BLOCK : 0;
+}
+
+/* Block number `block` of row i. */
+static void pack_block(Packing *p, int32_t i, int64_t block)
 {
     const WeightView *v = &p->w->views[i];
     const size_t panel_bytes = form_panel_bytes(&v->form, v->K);
-    const int64_t panels = (v->N + PANEL_ROWS - 1) / PANEL_ROWS;
+    const int64_t panels = (v->N + PANEL_ROWS - 1) / PANEL_ROWS, first = block * PANELS_A_BLOCK;
+    const int64_t end = first + PANELS_A_BLOCK < panels ? first + PANELS_A_BLOCK : panels;
     uint8_t *dst = p->w->packed + ((const uint8_t *)v->panels - p->w->packed);
-    for (int64_t panel = 0; panel < panels; panel++)
+    for (int64_t panel = first; panel < end; panel++)
         form_pack_panel(&v->form, dst + (size_t)panel * panel_bytes, v->stored_type, p->w->entries[i]->data,
                         panel, v->N, v->K);
-    atomic_fetch_add(&p->done, (size_t)panels * panel_bytes);
+    atomic_fetch_add(&p->done, (size_t)(end - first) * panel_bytes);
 }
 
 static void pack_worker(void *arg, int thread, int threads)
 {
     (void)threads;
     Packing *p = arg;
-    int64_t i;
-    while (work_next(&p->queue, thread, &i)) {
-        if (is_matrix(&p->w->rows[i]))
-            pack_row(p, (int32_t)i);
+    int64_t block;
+    while (work_next(&p->queue, thread, &block)) {
+        int32_t i = 0;
+        for (; block >= row_blocks(p->w, i); i++)
+            block -= row_blocks(p->w, i);
+        pack_block(p, i, block);
         if (thread == 0 && p->params->progress)
             p->params->progress(p->params->progress_arg, atomic_load(&p->done), p->w->packed_bytes);
     }
@@ -173,7 +185,10 @@ static void pack_worker(void *arg, int thread, int threads)
 static void pack_all(Weights *w, ThreadPool *pool, const WeightParams *params)
 {
     Packing p = {.w = w, .params = params};
-    work_init(&p.queue, w->count, pool_threads(pool));
+    int64_t blocks = 0;
+    for (int32_t i = 0; i < w->count; i++)
+        blocks += row_blocks(w, i);
+    work_init(&p.queue, blocks, pool_threads(pool));
     pool_run(pool, pack_worker, &p);
 }
 
