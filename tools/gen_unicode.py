@@ -104,7 +104,7 @@ class Nfc:
                     break
             else:
                 groups.append([c])
-        groups.sort(key=lambda g: sum(self.moves(chr(g[0]), chr(h[0])) for h in groups), reverse=True)
+        groups = sorted(groups, key=lambda g: sum(self.moves(chr(g[0]), chr(h[0])) for h in groups))
         # Only the order matters, so classes are numbered 1, 2, 3, … .
         self.ccc = {c: i + 1 for i, g in enumerate(groups) for c in g}
 
