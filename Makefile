@@ -28,7 +28,7 @@ OPT ?= -O2 -g
 SAN ?=
 WERROR ?=
 ALL_CPPFLAGS := -Iinclude -Isrc -I$(BUILD)/gen -D_GNU_SOURCE $(CPPFLAGS)
-ALL_CFLAGS := -std=c11 $(OPT) $(WARN) $(SAN) -ffp-contract=off -fno-math-errno -fvisibility=hidden \
+ALL_CFLAGS := -std=c11 $(OPT) $(WARN) $(SAN) $(if $(SAN),-DSANITIZED) -ffp-contract=off -fno-math-errno -fvisibility=hidden \
               -fno-strict-aliasing -pthread $(PACKAGE_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS := $(SAN) $(LDFLAGS)
 ALL_LDLIBS := $(PACKAGE_LIBS) -lm -pthread $(LDLIBS)
@@ -107,7 +107,7 @@ define lanes_rule
 $(BUILD)/src/kernels/lanes/$(1)/%.o: src/kernels/lanes/%.c $(BUILD)/flags
 	@mkdir -p $$(@D)
 	@echo "  CC    $$< ($(1))"
-	@$$(COMPILE) -O3 $(FLAGS_$(1)) -DLEVEL=$(1) -DLEVEL_$(1)=1 -c -o $$@ $$<
+	@$$(COMPILE) $(if $(SAN),-O1,-O3) $(FLAGS_$(1)) -DLEVEL=$(1) -DLEVEL_$(1)=1 -c -o $$@ $$<
 endef
 $(foreach l,$(LEVELS),$(eval $(call lanes_rule,$(l))))
 

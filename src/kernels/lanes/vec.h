@@ -50,7 +50,11 @@
 #define KERNEL(name) KERNEL_PASTE2(name, LEVEL)
 
 /* Code that must be specialised for its constant arguments. */
+#if defined(SANITIZED) && (defined(LEVEL_scalar) || defined(LEVEL_f64))
+#define INLINE static __attribute__((noinline, unused)) /* inlined and instrumented arrays take minutes to compile */
+#else
 #define INLINE static inline __attribute__((always_inline))
+#endif
 
 #ifdef LEVEL_f64
 typedef double real;
