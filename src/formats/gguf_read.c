@@ -464,8 +464,8 @@ Status gguf_read(Gguf **out, TensorTable *table, const void *data, size_t size, 
     if (!d.g)
         return error_set(err, ST_NOMEM, "no memory for a GGUF file");
     d.g->kv = (Kv){view_get, view_count, view_at, view_next};
-    d.g->end = d.data + size;
     TRY(read_head(&d));
+    d.g->end = d.data + size; /* not before: an empty file has no data */
     for (uint64_t k = 0; k < d.key_count; k++)
         TRY(read_key(&d));
     TRY(read_alignment(&d));

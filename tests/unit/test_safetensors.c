@@ -29,7 +29,7 @@ static const char *in_folder(char out[PATH_MAX], const char *name)
 
 static uint8_t *load(const char *path, size_t *size)
 {
-    uint8_t *data;
+    uint8_t *data = NULL;
     Error err;
     if (file_read_all(&data, size, path, 1 << 24, &err) != ST_OK)
         fail_msg("%s", err.msg);
