@@ -2,7 +2,8 @@
  * gives every (level, check) a process of its own, so that a fault in one kernel fails that one only.
  *
  * A program here is a table of checks and `return check_main(argc, argv, checks, count)`. Arguments:
- * --quick takes a subset of the cases; a level's or a check's name runs only that. */
+ * a level's or a check's name runs only that. With CHECK_QUICK in the environment a subset of the cases
+ * is run, for `make test`. */
 #ifndef PLUMB_TESTS_KERNELS_CHECK_H
 #define PLUMB_TESTS_KERNELS_CHECK_H
 
@@ -94,6 +95,17 @@ static inline bool guarded_free(Guarded *g)
     g->map = g->p = NULL;
     return whole;
 }
+
+/* Several at once; the list ends with NULL. */
+static inline bool guarded_free_all(Guarded *const *list)
+{
+    bool whole = true;
+    for (; *list; list++)
+        whole = guarded_free(*list) && whole;
+    return whole;
+}
+
+#define GUARDED_FREE(...) guarded_free_all((Guarded *const[]){__VA_ARGS__, NULL})
 
 static inline bool is_canary(const void *p, size_t bytes)
 {
@@ -312,26 +324,30 @@ static int check_main(int argc, char **argv, const KernelCheck *checks, int coun
 {
     Level levels[LEVELS_MAX];
     const int n = all_levels(levels);
-    const char *only = NULL;
-    bool quick = false;
-    int failures = 0;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--quick") == 0)
-            quick = true;
-        else
-            only = argv[i];
-    }
+    const char *const only = argc > 1 ? argv[1] : NULL;
+    const bool quick = getenv("CHECK_QUICK") != NULL;
+    int failures = 0, passed = 0;
     for (int l = 0; l < n; l++) {
         if (!levels[l].k) {
-            printf("  %-18s not run: this processor lacks it\n", levels[l].name);
+            printf("not run: level %s (this processor lacks it)\n", levels[l].name);
             continue;
         }
-        for (int c = 0; c < count; c++)
-            if (!only || strcmp(only, checks[c].name) == 0 || strcmp(only, levels[l].name) == 0)
-                failures += !check_run(&levels[l], &checks[c], quick);
+        for (int c = 0; c < count; c++) {
+            if (only && strcmp(only, checks[c].name) != 0 && strcmp(only, levels[l].name) != 0)
+                continue;
+            if (check_run(&levels[l], &checks[c], quick))
+                passed++;
+            else
+                failures++;
+        }
     }
+    printf("[  PASSED  ] %d checks, at the levels", passed);
+    for (int l = 0; l < n; l++)
+        if (levels[l].k)
+            printf("%s %s", l ? "," : "", levels[l].name);
+    printf("\n");
     if (failures)
-        printf("%d checks failed\n", failures);
+        printf("[  FAILED  ] %d checks\n", failures);
     return failures != 0;
 }
 

@@ -83,7 +83,7 @@ static void cache_write(Run *run, const Level *level, const World *w, Cache *c, 
         Guarded k = reals_of(level, w->k + from * d, n * d), v = reals_of(level, w->v + from * d, n * d);
         level->k->kv_write(c->page[page].p, c->key_offset, c->value_offset, w->shape.kv_type, entry, n, k.p, d,
                            v.p, d, d);
-        if (!guarded_free(&k) | !guarded_free(&v))
+        if (!GUARDED_FREE(&k, &v))
             failed(run, "kv_write: wrote to an input");
         from += n;
     }
@@ -107,7 +107,7 @@ static Guarded attend(Run *run, const Level *level, const World *w, const Cache 
         if (!is_canary(real_at(level, raw.p, r * ld + d), 2 * level->k->real_bytes))
             failed(run, "attention: wrote behind a row");
     }
-    if (!guarded_free(&q) | !guarded_free(&raw))
+    if (!GUARDED_FREE(&q, &raw))
         failed(run, "attention: wrote in front of a buffer");
     return out;
 }

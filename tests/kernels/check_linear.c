@@ -122,7 +122,7 @@ static void product(Run *run, const Level *level, const Operands *o, void *y, in
         for (int64_t k = 0; k < s->K; k++)
             real_set(level, x.p, m * ldx + k, o->x[(row0 + m) * s->K + k]);
     level->k->linear(&shape, y, ldy, x.p, ldx, s->bias ? bias.p : NULL, run->scratch.p);
-    if (!guarded_free(&x) | !guarded_free(&bias))
+    if (!GUARDED_FREE(&x, &bias))
         failed(run, "%s: wrote in front of a buffer", dtype_info(s->type)->name);
 }
 

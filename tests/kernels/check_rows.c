@@ -50,7 +50,7 @@ static Guarded normalised(Run *run, const Level *level, const Norm *n, bool in_p
         if (!is_canary(real_at(level, from, r * ld + n->d), (size_t)(ld - n->d) * level->k->real_bytes))
             failed(run, "rmsnorm d %d: wrote behind a row", (int)n->d);
     }
-    if (!guarded_free(&x) | !guarded_free(&y) | !guarded_free(&gain))
+    if (!GUARDED_FREE(&x, &y, &gain))
         failed(run, "rmsnorm d %d: wrote in front of a buffer", (int)n->d);
     return out;
 }
@@ -203,7 +203,7 @@ static Guarded elementwise(Run *run, const Level *level, bool silu, const float 
     void *const out = alias == 1 ? p.p : alias == 2 ? q.p : y.p;
     (silu ? level->k->silu_mul : level->k->add)(out, p.p, q.p, n);
     memmove(y.p, out, (size_t)n * level->k->real_bytes);
-    if (!guarded_free(&p) | !guarded_free(&q))
+    if (!GUARDED_FREE(&p, &q))
         failed(run, "wrote in front of an input");
     return y;
 }
