@@ -13,7 +13,7 @@ VECTORS = os.path.join(ROOT, "tests", "vectors", "llama")
 END = ".expected.safetensors"
 CASES = sorted(f[:-len(END)] for f in os.listdir(VECTORS) if f.endswith(END))
 TOLERANCE = 1e-4
-TOLERANCE_F64 = 5e-6        # the file holds float32, and rotary tables may be finer than transformers'
+TOLERANCE_F64 = 1e-5        # a frequency may differ from transformers' float32 one in its last place
 
 
 @pytest.fixture(autouse=True)
