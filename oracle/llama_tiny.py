@@ -63,9 +63,11 @@ CASES = {
     "bias-linear-f16-old-sharded": ("hf/float16/old/sharded", shape(24, 4, 2, 40, 2, 59, head_dim=10) | LINEAR | BIAS,
                                     {"keep": 1}),
     "gguf-f16-llama3": ("gguf", shape(36, 6, 3, 38, 2, 53) | LLAMA3, {"keep": 1, "types": {"": "F16"}, "T": 30}),
-    "gguf-q8_0-tied": ("gguf", shape(64, 4, 2, 64, 1, 70) | rope() | TIED, {"keep": 1, "types": {"": "Q8_0"}}),
     "gguf-q4_1-tied": ("gguf", shape(64, 2, 1, 64, 2, 61) | rope(theta=1e5) | TIED, {"keep": 1, "types": FOUR_BITS}),
     "gguf-mixed-types": ("gguf", shape(32, 4, 4, 64, 2, 53) | rope(), {"keep": 1, "types": ZOO}),
+    "gguf-q8_0-linear": ("gguf", shape(32, 2, 1, 32, 2, 37) | LINEAR,
+                         {"keep": 1, "types": {"": "Q8_0"}, "gguf": ("kv_array",), "T": 20}),
+    "gguf-f16-yarn-tied": ("gguf", shape(28, 2, 1, 20, 1, 43) | YARN | TIED, {"keep": 1, "types": {"": "F16"}, "T": 24}),
 
     # safetensors: shapes
     "hf-mha": ("hf/float32", shape(48, 4, 4, 80, 2, 97) | rope(), {}),
@@ -135,6 +137,7 @@ CASES = {
     "gguf-f16-yarn": ("gguf", shape(64, 2, 1, 50, 2, 131) | YARN, {"types": {"": "F16"}, "T": 120}),
     "gguf-f32-llama3": ("gguf", shape(66, 3, 1, 50, 2, 131) | LLAMA3, {"types": {"": "F32"}, "T": 120}),
     "gguf-q8_0-llama3": ("gguf", shape(96, 3, 1, 160, 2, 131) | LLAMA3, {"types": {"": "Q8_0"}, "T": 120}),
+    "gguf-q8_0-tied": ("gguf", shape(64, 4, 2, 64, 1, 70) | rope() | TIED, {"types": {"": "Q8_0"}}),
     "gguf-q8_0": ("gguf", shape(96, 3, 1, 160, 3, 131) | rope(), {"types": {"": "Q8_0"}}),
     "gguf-q4_0": ("gguf", shape(96, 3, 1, 160, 2, 131) | rope(), {"types": {"": "Q4_0"}}),
     "gguf-q4_1": ("gguf", shape(96, 3, 1, 160, 2, 131) | rope(), {"types": {"": "Q4_1"}}),

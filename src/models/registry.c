@@ -89,6 +89,20 @@ Status model_spec_tensor(ModelSpec *spec, unsigned uses, int ndim, int64_t d0, i
     return ST_OK;
 }
 
+/* GGUF may give a number per layer; INT64_MIN unless they are one and the same. */
+static int64_t uniform_int(const Kv *kv, const KvValue *array)
+{
+    const void *cursor = NULL;
+    KvValue v;
+    int64_t x = INT64_MIN;
+    for (bool first = true; kv->next(kv, array, &cursor, &v); first = false) {
+        if (v.type != KV_INT || (!first && v.i != x))
+            return INT64_MIN;
+        x = v.i;
+    }
+    return x;
+}
+
 Status config_int(const Kv *kv, const char *key, int64_t fallback, int64_t lo, int64_t hi, int64_t *out,
                   Error *err)
 {
@@ -99,9 +113,10 @@ Status config_int(const Kv *kv, const char *key, int64_t fallback, int64_t lo, i
         *out = fallback;
         return ST_OK;
     }
-    const int64_t x = kv_int(kv, key, INT64_MIN);
+    const int64_t x = v.type == KV_ARRAY ? uniform_int(kv, &v) : kv_int(kv, key, INT64_MIN);
     if (x == INT64_MIN)
-        return error_set(err, ST_CORRUPT, "configuration key '%s' is not a whole number", key);
+        return error_set(err, ST_CORRUPT, "configuration key '%s' is not a whole number%s", key,
+                         v.type == KV_ARRAY ? ", nor the same one for every layer" : "");
     if (x < lo || x > hi)
         return error_set(err, ST_CORRUPT, "configuration key '%s' is %lld, expected %lld to %lld", key,
                          (long long)x, (long long)lo, (long long)hi);

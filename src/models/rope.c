@@ -85,8 +85,9 @@ Status rope_config_gguf(RopeConfig *out, const Kv *kv, const char *architecture,
 {
     char key[96];
 #define GET(name, fallback) (snprintf(key, sizeof key, "%s.rope." name, architecture), kv_float(kv, key, fallback))
+    const double old_factor = GET("scale_linear", 1); /* what files of 2023 wrote; never nested: one `key` */
     RopeConfig c = {.base = GET("freq_base", 10000),
-                    .factor = GET("scaling.factor", GET("scale_linear", 1)),
+                    .factor = GET("scaling.factor", old_factor),
                     .original_context = GET("scaling.original_context_length", (double)context),
                     .low_freq_factor = 1,
                     .high_freq_factor = 4,
