@@ -184,6 +184,7 @@ Status bpe_add_token(Bpe *b, const char *text, size_t len, int64_t id, Error *er
     if (!s)
         return piled_up(err);
     b->used += s->id < 0;
+    b->respelled = b->respelled || s->id >= 0;
     *s = (BpeSlot){bpe_head(bytes, t.bytes_len), (int32_t)id, t.bytes_len << 1 | t.byte_level};
 out:
     return st;
@@ -225,6 +226,16 @@ static Status grow_merges(Bpe *b, Error *err)
     return ST_OK;
 }
 
+/* As bpe_find_bytes, trying the id behind the last merge's first: files list both in the same order. */
+static int32_t find_sum(Bpe *b, const uint8_t *bytes, size_t n)
+{
+    const BpeToken *t = (size_t)b->guess < b->token_count ? &b->tokens[b->guess] : NULL;
+    const bool hit = t && t->byte_level && t->used && t->bytes_len == n && memcmp(b->bytes.data + t->bytes, bytes, n) == 0;
+    const int32_t id = hit && !b->respelled ? b->guess : bpe_find_bytes(b, bytes, n);
+    b->guess = id + 1;
+    return id;
+}
+
 /* The ids of left, right and left+right. */
 static Status find_parts(Bpe *b, Str left, Str right, int32_t ids[3], Error *err)
 {
@@ -239,7 +250,7 @@ static Status find_parts(Bpe *b, Str left, Str right, int32_t ids[3], Error *err
     if (n != SIZE_MAX && m != SIZE_MAX) {
         ids[0] = bpe_find_bytes(b, out, n);
         ids[1] = bpe_find_bytes(b, out + n, m);
-        ids[2] = bpe_find_bytes(b, out, n + m);
+        ids[2] = find_sum(b, out, n + m);
     } else {
         ids[0] = bpe_find_text(b, left.ptr, left.len);
         ids[1] = bpe_find_text(b, right.ptr, right.len);

@@ -1,8 +1,7 @@
 /* Scanners: see scan.h. All published patterns end in the same three alternatives for white space, and
  * most begin with words that may take one character in front; the pieces are shared.
  *
- * Characters are looked up one at a time; ASCII, which is most of most texts, through the first two
- * leaves of the class table without decoding. */
+ * Characters are looked up one at a time; ASCII, which is most of most texts, without decoding. */
 #include "tokenizer/scan.h"
 
 #include "tokenizer/unicode.h"

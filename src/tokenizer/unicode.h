@@ -50,9 +50,11 @@ extern const int32_t unicode_composition_count;
 extern const uint64_t unicode_composition_pair[];
 extern const uint32_t unicode_composition_char[];
 
-/* cp < 0x110000 */
+/* cp < 0x110000. ASCII is the first two leaves (checked by a test). */
 static inline uint8_t unicode_class(uint32_t cp)
 {
+    if (cp < 0x80)
+        return unicode_class_leaf[cp];
     const unsigned block = unicode_class_middle[unicode_class_top[cp >> 12] * 64u + ((cp >> 6) & 63)];
     return unicode_class_leaf[block * 64u + (cp & 63)];
 }
