@@ -7,6 +7,9 @@
     X(cmd_trace)    \
     X(cmd_diff)     \
     X(cmd_eval_perplexity) \
+    X(cmd_tokenize) \
+    X(cmd_detokenize) \
+    X(cmd_tokenizer_train) \
     X(cmd_pull)     \
     X(cmd_ls)       \
     X(cmd_rm)       \
