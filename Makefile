@@ -117,7 +117,7 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libplumb.a
 	@echo "  TEST  $<"
 	@$(COMPILE) -Itests $(ALL_LDFLAGS) -o $@ $< $(TEST_LIBS)
 
-$(BUILD)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(BUILD)/tests/fuzz/replay.o $(BUILD)/libplumb.a
+$(FUZZ_TESTS): $(BUILD)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(BUILD)/tests/fuzz/replay.o $(BUILD)/libplumb.a
 	@echo "  FUZZ  $<"
 	@$(COMPILE) -Itests $(ALL_LDFLAGS) -o $@ $< $(BUILD)/tests/fuzz/replay.o $(BUILD)/libplumb.a $(ALL_LDLIBS)
 

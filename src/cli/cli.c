@@ -4,6 +4,7 @@
  * reader of standard output goes away (a closed pipe), that is the end of the work and not an error. */
 #include "cli/cli.h"
 
+#include "base/cpu.h"
 #include "cli/cli_internal.h"
 #include "cli/term.h"
 
@@ -226,6 +227,8 @@ static int run_command(Cli *cli, int argc, char *const *argv)
         const Status help_st = help_command(&out, cli->command, term_columns(STDOUT_FILENO), cli->help_all);
         return print_buffer(cli, help_st, &out);
     }
+    if (!cli->command->diagnostic && cpu_check_environment(&err) != ST_OK)
+        return cli_fail(cli, ST_USAGE, &err);
     return cli->command->run(cli);
 }
 

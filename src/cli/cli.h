@@ -55,6 +55,7 @@ typedef struct {
     const CliOption *options; /* ends with a row whose name is NULL; NULL: none */
     int positionals_min, positionals_max; /* max < 0: any number */
     bool common;         /* shown in the overview */
+    bool diagnostic;     /* runs even when PLUMB_CPU names no level: help, doctor */
     bool hidden;         /* a tool of development: in no list, no page */
     int (*run)(Cli *cli); /* returns the exit code */
 } CliCommand;

@@ -69,5 +69,6 @@ const CliCommand cmd_help = {
     .example = "plumb help run\nplumb help tokenizer train",
     .options = options,
     .positionals_max = 2,
+    .diagnostic = true,
     .run = run_help,
 };

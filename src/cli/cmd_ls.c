@@ -129,6 +129,15 @@ static void print_table(const Cli *cli, const Models *models, const StoreList *l
                 store_dir(models->store));
 }
 
+static void print_names(const Models *models, const StoreList *list, bool all)
+{
+    for (size_t k = 0; k < list->count; k++)
+        printf("%s\n", list->items[k].name);
+    for (size_t k = 0; all && k < catalogue_count(models->catalogue); k++)
+        if (!is_here(list, catalogue_at(models->catalogue, k)))
+            printf("%s\n", catalogue_at(models->catalogue, k)->name);
+}
+
 static int run_ls(Cli *cli)
 {
     Error err = {0};
@@ -142,6 +151,8 @@ static int run_ls(Cli *cli)
         code = cli_fail(cli, st, &err);
     else if (cli_json(cli))
         code = print_json(cli, &models, &list, cli_flag(cli, "all"));
+    else if (cli_flag(cli, "quiet"))
+        print_names(&models, &list, cli_flag(cli, "all"));
     else
         print_table(cli, &models, &list, cli_flag(cli, "all"));
     store_list_free(&list);
@@ -151,6 +162,7 @@ static int run_ls(Cli *cli)
 
 static const CliOption options[] = {
     {.name = "all", .letter = 'a', .kind = OPT_FLAG, .help = "also the models that 'plumb pull' can fetch"},
+    {.name = "quiet", .letter = 'q', .kind = OPT_FLAG, .help = "names only"},
     CLI_OPTION_JSON,
     {0},
 };

@@ -58,5 +58,6 @@ const CliCommand cmd_version = {
     .help = "print the version",
     .about = "With --json also the commit, the compiler and the architecture.",
     .options = options,
+    .diagnostic = true,
     .run = run_version,
 };

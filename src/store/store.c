@@ -83,6 +83,11 @@ const char *store_dir(const Store *s)
     return s->dir;
 }
 
+int64_t store_free_bytes(const Store *s)
+{
+    return fs_free_bytes(s->dir);
+}
+
 char *store_blob_path(const Store *s, const char *sha256)
 {
     char name[80] = "sha256-";

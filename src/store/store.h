@@ -23,6 +23,7 @@ typedef struct Store Store;
 MUST_USE Status store_open(Store **out, const char *dir, Error *err);
 void store_close(Store *s); /* NULL is fine; gives back the lock */
 const char *store_dir(const Store *s);
+int64_t store_free_bytes(const Store *s); /* disk space for this user there; INT64_MAX: unknown */
 
 /* ---- What is there ---- */
 
