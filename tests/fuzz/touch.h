@@ -11,11 +11,11 @@
 #include <string.h>
 
 /* Reads a value to its last byte; arrays element by element. */
-static inline int64_t touch_value(const Kv *kv, const KvValue *v)
+static inline uint64_t touch_value(const Kv *kv, const KvValue *v)
 {
-    int64_t sum = v->i + v->b;
+    uint64_t sum = (uint64_t)v->i + v->b;
     for (size_t k = 0; v->type == KV_STRING && k < v->s.len; k++)
-        sum += v->s.ptr[k];
+        sum += (uint8_t)v->s.ptr[k];
     if (v->type != KV_ARRAY)
         return sum;
     const void *cursor = NULL;
@@ -30,7 +30,7 @@ static inline int64_t touch_value(const Kv *kv, const KvValue *v)
 /* Every key is found again under its name, unless a zero byte cuts that short. */
 static inline void touch_kv(const Kv *kv)
 {
-    int64_t sum = 0;
+    uint64_t sum = 0;
     for (int64_t k = 0; k < kv->count(kv); k++) {
         KvValue v, again;
         const Str key = kv->at(kv, k, &v);
