@@ -23,10 +23,10 @@ def plumb(*args, env=None, **more):
 
 @functools.lru_cache(None)
 def has_command(name):
-    """Whether this build knows the subcommand (its help then succeeds and says something)."""
+    """Whether this build knows the command, "eval perplexity" say (its help then succeeds and names it)."""
     if not os.path.exists(PLUMB):
         return False
-    p = plumb(name, "--help")
+    p = plumb(*name.split(), "--help")
     return p.returncode == 0 and name in p.stdout + p.stderr
 
 

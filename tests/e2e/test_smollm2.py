@@ -107,7 +107,7 @@ def test_the_text_gives_the_ids_of_the_reference_tokenizer(model, want, text):
 
 @pytest.mark.parametrize("mode,low,high", [("f32", -0.001, 0.001), ("int8", -0.006, 0.006)])
 def test_perplexity_is_that_of_transformers(mode, low, high, model, want, text):
-    need_command("eval")
+    need_command("eval perplexity")
     p = plumb("eval", "perplexity", model, "--text", text, "--ctx", 512, "--chunks", WINDOWS, "--mode", mode, "--json")
     assert p.returncode == 0, p.stderr
     got = json.loads(p.stdout)
