@@ -32,6 +32,7 @@ void chat_format_close(ChatFormat *f);
 
 const char *chat_format_name(const ChatFormat *f);           /* "chatml" */
 const char *chat_format_default_system(const ChatFormat *f); /* NULL: none */
+const char *chat_format_template(const ChatFormat *f);       /* its text as the model has it */
 bool chat_format_thinks(const ChatFormat *f);
 const int32_t *chat_format_stop_ids(const ChatFormat *f, int64_t *count);
 

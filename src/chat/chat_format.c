@@ -206,6 +206,10 @@ Status chat_format_open(ChatFormat **out, const Kv *kv, const char *model_path, 
         st = chat_template_recognise(&f->shape, (const char *)text.data, text.count, err);
     if (st == ST_OK)
         st = bind_tokens(f, tokenizer, err);
+    if (st == ST_OK) {
+        f->text = mem_strndup((const char *)text.data, text.count);
+        st = f->text ? ST_OK : error_set(err, ST_NOMEM, "chat template: no memory");
+    }
     bytebuf_free(&text);
     if (st == ST_OK)
         *out = f;
@@ -216,8 +220,10 @@ Status chat_format_open(ChatFormat **out, const Kv *kv, const char *model_path, 
 
 void chat_format_close(ChatFormat *f)
 {
-    if (f)
-        mem_free(f->shape.default_system);
+    if (!f)
+        return;
+    mem_free(f->shape.default_system);
+    mem_free(f->text);
     mem_free(f);
 }
 
@@ -230,6 +236,11 @@ const char *chat_format_name(const ChatFormat *f)
 const char *chat_format_default_system(const ChatFormat *f)
 {
     return f->shape.default_system;
+}
+
+const char *chat_format_template(const ChatFormat *f)
+{
+    return f->text;
 }
 
 bool chat_format_thinks(const ChatFormat *f)

@@ -18,6 +18,7 @@ MUST_USE Status chat_template_recognise(ChatShape *out, const char *text, size_t
 
 struct ChatFormat {
     const Tokenizer *tokenizer; /* borrowed until close */
+    char *text; /* owned: the template */
     ChatShape shape;
     bool thinks;
     int32_t start_id, end_id, bos_id; /* <|im_start|>, <|im_end|>; bos only if the shape wants it */

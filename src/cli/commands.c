@@ -4,10 +4,11 @@
 #include <stddef.h>
 
 #define COMMANDS(X) \
+    X(cmd_chat)     \
+    X(cmd_run)      \
     X(cmd_trace)    \
     X(cmd_diff)     \
     X(cmd_eval_perplexity) \
-    X(cmd_inspect)  \
     X(cmd_tokenize) \
     X(cmd_detokenize) \
     X(cmd_tokenizer_train) \
