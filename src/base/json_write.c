@@ -41,7 +41,8 @@ static void put(JsonWriter *w, const char *bytes, size_t n)
 
 static bool in_object(const JsonWriter *w)
 {
-    return w->depth > 0 && (w->is_object >> (w->depth - 1) & 1);
+    const int d = w->depth - 1;
+    return d >= 0 && (w->is_object[d / 64] >> (d % 64) & 1);
 }
 
 static void new_line(JsonWriter *w)
@@ -80,8 +81,9 @@ static void begin_container(JsonWriter *w, bool object)
     begin_value(w);
     CHECK(w->depth < JSON_WRITE_DEPTH_MAX);
     put(w, object ? "{" : "[", 1);
-    const uint64_t bit = (uint64_t)1 << w->depth++;
-    w->is_object = (w->is_object & ~bit) | (object ? bit : 0);
+    const int d = w->depth++;
+    const uint64_t bit = (uint64_t)1 << (d % 64);
+    w->is_object[d / 64] = (w->is_object[d / 64] & ~bit) | (object ? bit : 0);
     w->has_items = false;
 }
 

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JSON_WRITE_DEPTH_MAX 64
+#define JSON_WRITE_DEPTH_MAX 256 /* more than the reader takes: what was read can be written */
 
 typedef struct {
     char *buf; /* owned; terminated after json_write_finish */
@@ -25,7 +25,7 @@ typedef struct {
     int indent; /* spaces a level; 0 writes one line without spaces */
     int depth;
     bool after_key, has_items;
-    uint64_t is_object; /* one bit per open container */
+    uint64_t is_object[JSON_WRITE_DEPTH_MAX / 64]; /* one bit per open container */
 } JsonWriter;
 
 /* `max`: limit of the output in bytes. */

@@ -113,6 +113,13 @@ typedef struct {
     /* log Σ exp(x[i]), for sampler, losses and log-probabilities: the only one there is. The maximum is
      * taken out first; −inf for n = 0; NaN when there is one. */
     double (*logsumexp)(const void *x, int64_t n);
+
+    /* For kernels/peaks.h: nothing but multiply-adds, nothing but the level's product of bytes with the
+     * addition behind it, nothing but reading. They return the operations (a multiply-add is two) or
+     * the bytes of the run; *sink is there to be written to. */
+    int64_t (*measure_fma)(int64_t steps, double *sink);
+    int64_t (*measure_bytes)(int64_t steps, double *sink);
+    int64_t (*measure_read)(const void *p, int64_t bytes, double *sink);
 } Kernels;
 
 #define LINEAR_SCRATCH ((size_t)1 << 18)    /* bytes a thread: decoded panels */

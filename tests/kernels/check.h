@@ -292,7 +292,7 @@ typedef struct {
     void (*run)(Run *run);
 } KernelCheck;
 
-static bool check_run(const Level *level, const KernelCheck *check, bool quick)
+CHECK_UNUSED static bool check_run(const Level *level, const KernelCheck *check, bool quick)
 {
     int status = 0;
     fflush(stdout);
@@ -320,7 +320,7 @@ static bool check_run(const Level *level, const KernelCheck *check, bool quick)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-static int check_main(int argc, char **argv, const KernelCheck *checks, int count)
+CHECK_UNUSED static int check_main(int argc, char **argv, const KernelCheck *checks, int count)
 {
     Level levels[LEVELS_MAX];
     const int n = all_levels(levels);

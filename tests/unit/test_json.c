@@ -396,6 +396,28 @@ static void writer_keeps_its_limit_and_reports_lack_of_memory(void **state)
     json_write_deinit(&w);
 }
 
+/* Whatever depth the reader takes, objects and arrays in turn. */
+static void writer_goes_as_deep_as_the_reader(void **state)
+{
+    (void)state;
+    JsonWriter w;
+    Error err = {0};
+    json_write_init(&w, 1, 1 << 20);
+    for (int k = 0; k < JSON_DEPTH_MAX / 2; k++) {
+        json_write_object_begin(&w);
+        json_write_key(&w, "k");
+        json_write_array_begin(&w);
+    }
+    for (int k = 0; k < JSON_DEPTH_MAX / 2; k++) {
+        json_write_array_end(&w);
+        json_write_object_end(&w);
+    }
+    assert_int_equal(json_write_finish(&w, NULL), ST_OK);
+    if (walk(w.buf, w.len, &err) != ST_OK)
+        fail_msg("%s", err.msg);
+    json_write_deinit(&w);
+}
+
 static void written_numbers_read_back_the_same(void **state)
 {
     (void)state;
@@ -437,6 +459,7 @@ int main(void)
         cmocka_unit_test(reader_walks_16_megabytes_fast),
         cmocka_unit_test(writer_writes_one_line_or_indents),
         cmocka_unit_test(writer_keeps_its_limit_and_reports_lack_of_memory),
+        cmocka_unit_test(writer_goes_as_deep_as_the_reader),
         cmocka_unit_test(written_numbers_read_back_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

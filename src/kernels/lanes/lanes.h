@@ -21,6 +21,10 @@ void KERNEL(kv_write)(void *page, size_t key_offset, size_t value_offset, Dtype 
                       int64_t entry0, int64_t rows, const void *k, int64_t ldk, const void *v,
                       int64_t ldv, int64_t head_dim);
 
+int64_t KERNEL(measure_fma)(int64_t steps, double *sink);
+int64_t KERNEL(measure_bytes)(int64_t steps, double *sink);
+int64_t KERNEL(measure_read)(const void *p, int64_t bytes, double *sink);
+
 extern const Kernels KERNEL(kernel_table);
 
 #endif

@@ -15,4 +15,7 @@ const Kernels KERNEL(kernel_table) = {
     .silu_mul = KERNEL(silu_mul),
     .add = KERNEL(add),
     .logsumexp = KERNEL(logsumexp),
+    .measure_fma = KERNEL(measure_fma),
+    .measure_bytes = KERNEL(measure_bytes),
+    .measure_read = KERNEL(measure_read),
 };

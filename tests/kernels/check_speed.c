@@ -1,0 +1,309 @@
+/* Speeds of the kernels, printed when BENCH=1: GFLOP/s or GB/s, and the fraction of what the same level
+ * reached in its own loop of multiply-adds, or of what reading memory reached, in the same run.
+ *
+ *   make check-kernels BENCH=1       on one thread; BENCH_THREADS=n for the peaks of n
+ *
+ * The best of several short bursts counts, in processor time of the thread, so that a busy machine shows
+ * in caches and memory only.
+ * Without BENCH it only sees to it that the bounds themselves are plausible. */
+#include "check.h"
+
+#include "kernels/peaks.h"
+
+#include <time.h>
+
+#define BURSTS 5
+#define BURST_NS 20000000
+
+typedef struct {
+    Run *run;
+    Peaks peaks;
+} Bench;
+
+typedef void (*Work)(void *arg);
+
+static int64_t thread_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Seconds of one call, best of BURSTS. */
+static double seconds_of(Work work, void *arg)
+{
+    double best = 1e9;
+    for (int b = 0; b < BURSTS; b++) {
+        int64_t calls = 0, ns;
+        const int64_t start = thread_ns();
+        do {
+            work(arg);
+            calls++;
+            ns = thread_ns() - start;
+        } while (ns < BURST_NS / BURSTS);
+        const double s = (double)ns * 1e-9 / (double)calls;
+        best = s < best ? s : best;
+    }
+    return best;
+}
+
+static void report(const Bench *b, const char *what, double seconds, double flops, double bytes)
+{
+    printf("  %-18s %-26s %10.1f us %8.1f GFLOP/s %5.1f %%  %7.2f GB/s %5.1f %%\n", b->run->level.name,
+           what, seconds * 1e6, flops / seconds * 1e-9, 100 * flops / seconds / b->peaks.flops,
+           bytes / seconds * 1e-9, 100 * bytes / seconds / b->peaks.read_bytes);
+    fflush(stdout);
+}
+
+/* ---- products ---- */
+
+typedef struct {
+    const Kernels *k;
+    LinearShape shape;
+    float *x, *y;
+    void *scratch;
+    QuantRows quant;
+} Product;
+
+static void run_linear(void *arg)
+{
+    const Product *const p = arg;
+    p->k->linear(&p->shape, p->y, p->shape.N, p->x, p->shape.K, NULL, p->scratch);
+}
+
+static void run_int8(void *arg)
+{
+    const Product *const p = arg;
+    p->k->linear_int8(&p->shape, p->y, p->shape.N, &p->quant, NULL, p->scratch);
+}
+
+static void bench_product(Bench *b, Dtype t, int64_t M, int64_t N, int64_t K, bool int8)
+{
+    const PackForm form = form_of_dtype(t);
+    const size_t row = dtype_row_bytes(t, K), bytes = form_bytes(&form, N, K);
+    Product p = {.k = b->run->level.k, .shape = {&form, NULL, N, K, 0, (N + 15) / 16, M}};
+    uint8_t *const stored = mem_alloc(16, row);
+    uint8_t *const packed = mem_alloc_pages(bytes);
+    char what[64];
+    p.x = random_floats(b->run, IN_PLAIN, M * K);
+    p.y = floats(M * N);
+    p.scratch = b->run->scratch.p;
+    p.quant = (QuantRows){mem_alloc((size_t)(M * K), 1), mem_alloc((size_t)(M * K / 32), 4),
+                          mem_alloc((size_t)(M * K / 16), 4)};
+    for (size_t i = 0; i < 16 * row; i++)
+        stored[i] = (uint8_t)(random_u64(b->run) & 0x3B); /* as float16: normal, below 1 */
+    for (int64_t n = 0; n * PANEL_ROWS < N; n++)
+        form_pack_panel(&form, packed + form_panel_bytes(&form, K) * (size_t)n, t, stored, 0, 16, K);
+    p.shape.panels = packed;
+    if (int8)
+        b->run->level.k->quantise_rows(&p.quant, p.x, K, M, K);
+    const double s = seconds_of(int8 ? run_int8 : run_linear, &p);
+    snprintf(what, sizeof what, "%s %s M %d", int8 ? "int8" : "linear", dtype_info(t)->name, (int)M);
+    Bench at = *b;
+    if (int8)
+        at.peaks.flops = b->peaks.byte_ops;
+    report(&at, what, s, 2.0 * (double)(M * N * K), (double)bytes + 4.0 * (double)(M * (N + K)));
+    mem_free(p.quant.q);
+    mem_free(p.quant.d);
+    mem_free(p.quant.sum);
+    mem_free_pages(packed, bytes);
+    mem_free(stored);
+    mem_free(p.x);
+    mem_free(p.y);
+}
+
+static void bench_products(Bench *b, bool int8)
+{
+    static const Dtype types[] = {DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1, DT_Q4_K, DT_Q6_K};
+    static const int64_t rows[] = {1, 4, 8, 512};
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+        const PackForm f = form_of_dtype(types[t]);
+        if (int8 && !form_is_quantised(&f))
+            continue;
+        for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) /* one row: more than the caches hold */
+            bench_product(b, types[t], rows[r], rows[r] == 1 ? 49152 : 1536, 768, int8);
+    }
+}
+
+/* ---- attention ---- */
+
+typedef struct {
+    const Kernels *k;
+    AttentionArgs args;
+    void *scratch;
+} Attend;
+
+static void run_attention(void *arg)
+{
+    const Attend *const a = arg;
+    a->k->attention(&a->args, a->scratch);
+}
+
+static void bench_attention(Bench *b, Dtype type, int64_t group, int64_t rows, int64_t keys)
+{
+    const int64_t d = 64, pages = (keys + rows) / ATTENTION_PAGE + 1;
+    const size_t element = type == DT_F16 ? 2 : 4, page_bytes = element * 2 * (size_t)(d * ATTENTION_PAGE);
+    char *const memory = mem_alloc_pages(page_bytes * (size_t)pages);
+    const void **const table = mem_alloc((size_t)pages, sizeof *table);
+    float *const k = random_floats(b->run, IN_PLAIN, ATTENTION_PAGE * d);
+    float *const q = random_floats(b->run, IN_PLAIN, rows * group * d), *const out = floats(rows * group * d);
+    char what[64];
+    for (int64_t p = 0; p < pages; p++) {
+        table[p] = memory + page_bytes * (size_t)p;
+        b->run->level.k->kv_write(memory + page_bytes * (size_t)p, 0, page_bytes / 2, type, 0, ATTENTION_PAGE, k,
+                                  d, k, d, d);
+    }
+    Attend a = {.k = b->run->level.k, .scratch = b->run->scratch.p};
+    a.args = (AttentionArgs){.pages = table, .value_offset = page_bytes / 2, .kv_type = type, .head_dim = d,
+                             .group = group, .q = q, .out = out, .ld_q = group * d, .ld_out = group * d,
+                             .rows = rows, .position = keys, .scale = 0.125};
+    const double s = seconds_of(run_attention, &a);
+    const double seen = (double)rows * ((double)keys + (double)(rows + 1) / 2);
+    snprintf(what, sizeof what, "attention %s g %d r %d", dtype_info(type)->name, (int)group, (int)rows);
+    report(b, what, s, 4.0 * seen * (double)(group * d), (double)(page_bytes / ATTENTION_PAGE) * (double)(keys + rows));
+    mem_free(k);
+    mem_free(q);
+    mem_free(out);
+    mem_free(table);
+    mem_free_pages(memory, page_bytes * (size_t)pages);
+}
+
+/* ---- rows ---- */
+
+typedef struct {
+    const Kernels *k;
+    float *x, *y, *z;
+    int32_t positions[64];
+    int64_t rows, d;
+} Rows;
+
+static void run_norm(void *arg)
+{
+    const Rows *const r = arg;
+    r->k->rmsnorm_rows(r->y, r->d, r->x, r->d, r->z, r->rows, r->d, 1e-5);
+}
+
+static void run_silu(void *arg)
+{
+    const Rows *const r = arg;
+    r->k->silu_mul(r->y, r->x, r->z, r->rows * r->d);
+}
+
+static void run_rope(void *arg)
+{
+    const Rows *const r = arg;
+    r->k->rope_rows(r->y, r->d, r->positions, r->z, r->rows, r->d / 64, 64, 64, false);
+}
+
+static void run_rope_pairs(void *arg)
+{
+    const Rows *const r = arg;
+    r->k->rope_rows(r->y, r->d, r->positions, r->z, r->rows, r->d / 64, 64, 64, true);
+}
+
+static void run_lse(void *arg)
+{
+    const Rows *const r = arg;
+    r->y[0] = (float)r->k->logsumexp(r->x, r->rows * r->d);
+}
+
+static void bench_rows(Bench *b)
+{
+    Rows r = {.k = b->run->level.k, .rows = 64, .d = 576};
+    const double n = (double)(r.rows * r.d);
+    r.x = random_floats(b->run, IN_PLAIN, r.rows * r.d);
+    r.y = random_floats(b->run, IN_PLAIN, r.rows * r.d);
+    r.z = random_floats(b->run, IN_PLAIN, r.rows * r.d);
+    report(b, "rmsnorm 64 x 576", seconds_of(run_norm, &r), 4 * n, 8 * n);
+    report(b, "silu_mul 36864", seconds_of(run_silu, &r), 30 * n, 12 * n);
+    report(b, "rope halves 64 x 576", seconds_of(run_rope, &r), 3 * n, 8 * n);
+    report(b, "rope pairs 64 x 576", seconds_of(run_rope_pairs, &r), 3 * n, 8 * n);
+    report(b, "logsumexp 36864", seconds_of(run_lse, &r), 20 * n, 4 * n);
+    mem_free(r.x);
+    mem_free(r.y);
+    mem_free(r.z);
+}
+
+/* ---- packing ---- */
+
+typedef struct {
+    PackForm form;
+    Dtype type;
+    const uint8_t *stored;
+    uint8_t *packed;
+    int64_t N, K;
+} Packing;
+
+static void run_packing(void *arg)
+{
+    const Packing *const p = arg;
+    for (int64_t n = 0; n * PANEL_ROWS < p->N; n++)
+        form_pack_panel(&p->form, p->packed + form_panel_bytes(&p->form, p->K) * (size_t)n, p->type, p->stored,
+                        n, p->N, p->K);
+}
+
+static void bench_packing(void)
+{
+    static const Dtype types[] = {DT_F32, DT_F16, DT_Q4_0, DT_Q4_1, DT_Q5_1, DT_Q8_0, DT_Q2_K, DT_Q4_K, DT_Q6_K};
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+        Packing p = {.form = form_of_dtype(types[t]), .type = types[t], .N = 1024, .K = 1536};
+        const size_t bytes = (size_t)p.N * dtype_row_bytes(types[t], p.K);
+        p.stored = mem_alloc(bytes, 1);
+        p.packed = mem_alloc_pages(form_bytes(&p.form, p.N, p.K));
+        const double s = seconds_of(run_packing, &p);
+        printf("  packing %-5s %6.2f GB/s of file: %4.0f ms for 100 MB on one thread\n",
+               dtype_info(types[t])->name, (double)bytes / s * 1e-9, 1e8 / (double)bytes * s * 1e3);
+        mem_free_pages(p.packed, form_bytes(&p.form, p.N, p.K));
+        mem_free((void *)(uintptr_t)p.stored);
+    }
+}
+
+/* ---- the program ---- */
+
+static bool measured(const char *name, const Kernels *k, int threads, Peaks *out)
+{
+    ThreadPool *pool;
+    Error err = {0};
+    if (pool_create(&pool, threads, &err) != ST_OK || peaks_measure(out, k, pool, &err) != ST_OK) {
+        printf("%s: %s\n", name, err.msg);
+        return false;
+    }
+    pool_destroy(pool);
+    printf("  %-18s peak of %d thread%s: %7.1f GFLOP/s, %7.1f Gop/s of bytes, %6.2f GB/s read (%d threads)\n",
+           name, threads, threads > 1 ? "s" : "", out->flops * 1e-9, out->byte_ops * 1e-9, out->read_bytes * 1e-9,
+           out->read_threads);
+    return out->flops > 1e7 && out->byte_ops > 1e7 && out->read_bytes > 1e8;
+}
+
+int main(int argc, char **argv)
+{
+    Level levels[LEVELS_MAX];
+    const int n = all_levels(levels);
+    const bool bench = getenv("BENCH") && strcmp(getenv("BENCH"), "0") != 0;
+    const int threads = getenv("BENCH_THREADS") ? (int)strtol(getenv("BENCH_THREADS"), NULL, 10) : 1;
+    bool good = true;
+    for (int l = 0; l < n; l++) {
+        Run run = {.level = levels[l], .random = 1};
+        Bench b = {.run = &run};
+        if (!levels[l].k || strstr(levels[l].name, "emulated") || (argc > 1 && strcmp(argv[1], levels[l].name)))
+            continue;
+        good = measured(levels[l].name, levels[l].k, threads, &b.peaks) && good;
+        if (!bench || is_double(&run.level) || (levels[l].k == kernels_at(LEVEL_SCALAR) && argc == 1))
+            continue;
+        run.scratch = guarded(LINEAR_SCRATCH);
+        bench_products(&b, false);
+        if (levels[l].k->linear_int8)
+            bench_products(&b, true);
+        bench_attention(&b, DT_F32, 3, 1, 512);
+        bench_attention(&b, DT_F16, 3, 1, 512);
+        bench_attention(&b, DT_F32, 3, 512, 0);
+        bench_attention(&b, DT_F16, 3, 512, 0);
+        bench_attention(&b, DT_F32, 1, 64, 448);
+        bench_rows(&b);
+        guarded_free(&run.scratch);
+    }
+    if (bench)
+        bench_packing();
+    printf(good ? "[  PASSED  ] bounds measured\n" : "[  FAILED  ] a bound is implausible\n");
+    return !good;
+}
