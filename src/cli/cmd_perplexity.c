@@ -59,7 +59,7 @@ static int run_perplexity(Cli *cli)
     if (isatty(STDERR_FILENO) && !cli_flag(cli, "quiet"))
         params.progress = show_progress;
     TRY(file_read_all(&text, &size, cli_string(cli, "text", NULL), TEXT_MAX, &err));
-    TRY(model_arg_open(&model, cli, cli_positional(cli, 0), MODE_F32, &err));
+    TRY(model_arg_open(&model, cli, cli_positional(cli, 0), &(ModelParams){.mode = MODE_F32}, &err));
     TRY(perplexity_measure(&result, model, (const char *)text, size, &params, &err));
     model_info(model, &info);
     if (cli_json(cli))

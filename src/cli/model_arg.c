@@ -2,25 +2,22 @@
 #include "cli/model_arg.h"
 
 #include "base/mem.h"
-#include "store/store.h"
+#include "cli/model_path.h"
 
 Status model_arg_path(char **path, const char *name, Error *err)
 {
-    Store *store = NULL;
-    Catalogue *catalogue = NULL;
-    Status st = ST_OK;
-    TRY(store_open(&store, NULL, err));
-    TRY(catalogue_open(&catalogue, err));
-    TRY(store_resolve(store, catalogue, name, path, err));
-out:
-    catalogue_close(catalogue);
-    store_close(store);
+    Models models = {0};
+    Status st = models_open(&models, err);
+    if (st == ST_OK)
+        st = store_resolve(models.store, models.catalogue, name, path, err);
+    models_close(&models);
     return st;
 }
 
-Status model_arg_open(Model **out, const Cli *cli, const char *name, ComputeMode mode, Error *err)
+Status model_arg_open(Model **out, const Cli *cli, const char *name, const ModelParams *defaults, Error *err)
 {
-    ModelParams params = {.mode = mode, .threads = (int)cli_int(cli, "threads", 0)};
+    ModelParams params = *defaults;
+    params.threads = (int)cli_int(cli, "threads", defaults->threads);
     char *path = NULL;
     Status st = ST_OK;
     if (cli_given(cli, "mode"))

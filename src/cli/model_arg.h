@@ -9,8 +9,8 @@
  * the caller (mem_free). */
 MUST_USE Status model_arg_path(char **path, const char *name, Error *err);
 
-/* Open the model that `name` means, with --threads and --mode of a command that has CLI_OPTIONS_COMPUTE;
- * `mode` stands where --mode was not given. */
-MUST_USE Status model_arg_open(Model **out, const Cli *cli, const char *name, ComputeMode mode, Error *err);
+/* Open the model that `name` means as `defaults` say, but for --threads and --mode where they are given; the
+ * command has CLI_OPTIONS_COMPUTE. */
+MUST_USE Status model_arg_open(Model **out, const Cli *cli, const char *name, const ModelParams *defaults, Error *err);
 
 #endif
