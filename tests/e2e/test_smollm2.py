@@ -14,7 +14,6 @@ VECTORS = os.path.join(ROOT, "tests", "vectors")
 TEXT = os.path.join(SHARED, "data", "text", "wikitext-2.test.txt")
 NAME = "smollm2-135m-instruct"
 TOLERANCE = 1e-3            # logits reach 38; float32 noise of transformers itself is 9e-5
-WINDOWS = 3                 # of the 16 recorded ones: some seconds
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +104,14 @@ def test_the_text_gives_the_ids_of_the_reference_tokenizer(model, want, text):
     assert hashlib.sha256(b"".join(i.to_bytes(4, "little") for i in ids)).hexdigest() == want["ids"]["sha256_i32"]
 
 
-@pytest.mark.parametrize("mode,low,high", [("f32", -0.001, 0.001), ("int8", -0.006, 0.006)])
-def test_perplexity_is_that_of_transformers(mode, low, high, model, want, text):
+# Few of the 16 recorded windows, to stay within seconds. Eight-bit activations cost llama.cpp 0.4 % on
+# the first three windows and 0.6 % on all.
+@pytest.mark.parametrize("mode,windows,limit", [("f32", 2, 0.001), ("int8", 3, 0.006)])
+def test_perplexity_is_that_of_transformers(mode, windows, limit, model, want, text):
     need_command("eval perplexity")
-    p = plumb("eval", "perplexity", model, "--text", text, "--ctx", 512, "--chunks", WINDOWS, "--mode", mode, "--json")
+    p = plumb("eval", "perplexity", model, "--text", text, "--ctx", 512, "--chunks", windows, "--mode", mode, "--json")
     assert p.returncode == 0, p.stderr
     got = json.loads(p.stdout)
-    assert got["tokens"] == 255 * WINDOWS
-    reference = math.exp(sum(want["perplexity"]["nll"][:WINDOWS]) / (255 * WINDOWS))
-    assert 1 + low <= got["perplexity"] / reference <= 1 + high, (got["perplexity"], reference)
+    assert got["tokens"] == 255 * windows
+    reference = math.exp(sum(want["perplexity"]["nll"][:windows]) / (255 * windows))
+    assert abs(got["perplexity"] / reference - 1) <= limit, (got["perplexity"], reference)
