@@ -525,20 +525,6 @@ out:
     return st;
 }
 
-/* Put this template's ids around those of an inner one. */
-static Status wrap(Tokenizer *t, TemplateReader *x, Error *err)
-{
-    if (x->sequences != 1)
-        return error_set(err, ST_UNSUPPORTED, "post_processor: a template with %d texts", x->sequences);
-    if (idbuf_append(&x->before, t->before.data, t->before.count) != ST_OK ||
-        idbuf_append(&t->after, x->after.data, x->after.count) != ST_OK)
-        return error_set(err, ST_NOMEM, "no memory for the post-processor");
-    const IdBuf old = t->before;
-    t->before = x->before;
-    x->before = old;
-    return ST_OK;
-}
-
 static Status read_template(Tokenizer *t, Value v, Error *err)
 {
     Status st = ST_OK;
@@ -547,7 +533,13 @@ static Status read_template(Tokenizer *t, Value v, Error *err)
     TRY(get(v, "special_tokens", &x.special_tokens, err));
     TRY(get(v, "single", &single, err));
     TRY(each(t, single, read_template_piece, &x, err));
-    TRY(wrap(t, &x, err));
+    if (x.sequences != 1 || t->before.count || t->after.count) {
+        st = error_set(err, ST_UNSUPPORTED, "post_processor: more than one template, or one with %d texts", x.sequences);
+        goto out;
+    }
+    t->before = x.before;
+    t->after = x.after;
+    return ST_OK;
 out:
     idbuf_free(&x.before);
     idbuf_free(&x.after);

@@ -457,7 +457,8 @@ static Status write_model(JsonWriter *w, const Trainer *t)
     }
     json_write_object_end(w);
     const Status st = write_merges(w, t);
-    json_write_object_end(w);
+    if (st == ST_OK)
+        json_write_object_end(w);
     return st;
 }
 
