@@ -6,9 +6,11 @@ everything else to the real Python; PLUMB_CATALOGUE names a catalogue with small
 import hashlib
 import json
 import os
+import pty
 import signal
 import stat
 import subprocess
+import termios
 import time
 import zipfile
 
@@ -219,6 +221,8 @@ def test_a_file_of_another_size_is_refused(world, said):
     p = world.run("pull", "tiny")
     assert p.returncode == 4 and str(said) in p.stderr
     assert world.names() == [] and not world.blob().exists()
+    # One byte too many stops the unpacking, so there is nothing to keep.
+    assert world.files() == ([] if said < len(CONTENT) else [f"blobs/{world.blob().name}.bad"])
 
 
 def test_a_member_that_is_missing_is_named(world):
@@ -460,3 +464,28 @@ def test_the_built_in_catalogue_knows_the_default_model(world):
     p = subprocess.run([PLUMB, "ls", "--all", "--json"], capture_output=True, text=True, env=env)
     (model,) = json.loads(p.stdout)["models"]
     assert model["name"] == "smollm2-135m-instruct" and model["bytes"] == 98362432
+
+
+def test_a_terminal_gets_a_bar_that_goes_away(world):
+    parent, child = pty.openpty()
+    termios.tcsetwinsize(child, (24, 70))
+    p = subprocess.Popen([PLUMB, "pull", "tiny"], stdout=subprocess.DEVNULL, stderr=child, close_fds=True,
+                         env={**world.environment("slow"), "LC_ALL": "C.UTF-8", "TERM": "xterm"})
+    os.close(child)
+    world.wait_for("pid")
+    time.sleep(0.5)
+    (world.path / "go").touch()
+    data = b""
+    while True:
+        try:
+            data += os.read(parent, 65536)
+        except OSError:
+            break
+    os.close(parent)
+    assert p.wait(timeout=20) == 0
+    text = data.decode()
+    assert "\n" not in text and text.endswith("\r\x1b[K")
+    frames = [frame.replace("\x1b[K", "") for frame in text.split("\r")]
+    assert max(map(len, frames)) < 70
+    assert any("fetching" in f and "█" in f and "%" in f for f in frames)
+    assert len(frames) < 60  # at most ten a second
