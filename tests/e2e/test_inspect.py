@@ -51,8 +51,6 @@ PUBLISHED = [
      671026419200, 37552297472, 37552297472 - 129280 * 7168, 13463426304),
     ("deepseek-v4-flash-preview", {"num_hidden_layers": 43, "n_routed_experts": 256, "num_experts_per_tok": 6},
      284332240471, 13799632471, 13270101591, 6610048891),
-    ("deepseek-v4-pro", {"num_hidden_layers": 61, "n_routed_experts": 384, "num_experts_per_tok": 6},
-     1572997201763, 49779081059, 48852402019, 25840145979),
 ]
 
 
