@@ -78,6 +78,7 @@ FLAGS_scalar :=
 FLAGS_avx2 := -mavx2 -mfma -mf16c -mbmi2
 FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl
 FLAGS_vnni := $(FLAGS_avx512) -mavx512vnni
+FLAGS_vnni_int8_amx := -mamx-tile -mamx-int8# for one file: FLAGS_LEVEL_FILE
 LANES_OBJ := $(foreach l,$(LEVELS),$(LANES_SRC:src/kernels/lanes/%.c=$(BUILD)/src/kernels/lanes/$(l)/%.o))
 
 # Test programs: one per source; a fuzz target is linked with a driver that replays files.
@@ -107,7 +108,7 @@ define lanes_rule
 $(BUILD)/src/kernels/lanes/$(1)/%.o: src/kernels/lanes/%.c $(BUILD)/flags
 	@mkdir -p $$(@D)
 	@echo "  CC    $$< ($(1))"
-	@$$(COMPILE) $(if $(SAN),-O1,-O3) $(FLAGS_$(1)) $(LANES_FLAGS) -DLEVEL=$(1) -DLEVEL_$(1)=1 -c -o $$@ $$<
+	@$$(COMPILE) $(if $(SAN),-O1,-O3) $(FLAGS_$(1)) $$(FLAGS_$(1)_$$*) $(LANES_FLAGS) -DLEVEL=$(1) -DLEVEL_$(1)=1 -c -o $$@ $$<
 endef
 $(foreach l,$(LEVELS),$(eval $(call lanes_rule,$(l))))
 

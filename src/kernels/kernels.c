@@ -5,7 +5,7 @@
 
 extern const Kernels kernel_table_f64, kernel_table_scalar;
 #if defined(__x86_64__)
-extern const Kernels kernel_table_avx2, kernel_table_avx512, kernel_table_vnni;
+extern const Kernels kernel_table_avx2, kernel_table_avx512, kernel_table_vnni, kernel_table_amx_vnni;
 #endif
 
 /* In the order of KernelLevel: the level of base/cpu.h that a table needs, and the table. */
@@ -18,10 +18,12 @@ static const struct {
     [LEVEL_AVX2] = {CPU_LEVEL_AVX2, &kernel_table_avx2},
     [LEVEL_AVX512] = {CPU_LEVEL_AVX512, &kernel_table_avx512},
     [LEVEL_VNNI] = {CPU_LEVEL_VNNI, &kernel_table_vnni},
+    [LEVEL_AMX] = {CPU_LEVEL_AMX, &kernel_table_amx_vnni},
 #else
     [LEVEL_AVX2] = {CPU_LEVEL_AVX2, NULL},
     [LEVEL_AVX512] = {CPU_LEVEL_AVX512, NULL},
     [LEVEL_VNNI] = {CPU_LEVEL_VNNI, NULL},
+    [LEVEL_AMX] = {CPU_LEVEL_AMX, NULL},
 #endif
 };
 

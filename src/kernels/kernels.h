@@ -4,6 +4,7 @@
  *   f64      sixteen doubles in an array: the oracle for traces and finite differences
  *   scalar   sixteen floats in an array: the definition
  *   avx2     two registers a vector         avx512  one register      vnni  avx512 + dpbusd for int8
+ *   amx      the table of vnni, but for linear_int8, which uses matrix tiles for many rows
  * `real` below is double in the f64 table and float in all others; `real_bytes` says which.
  *
  * The order of every sum is a function of indices only (ascending, or sixteen lanes and a fixed tree),
@@ -19,8 +20,9 @@
 #include "kernels/forms.h"
 
 /* An activation row quantised for the int8 mode, in blocks of 32 (K a multiple of 32):
- *     d[b] = max|x|/127 over the block,  q = round-half-even(x / d) (0 when d is 0),
+ *     d[b] = max|x|/127 over the block,  q = round-half-even(x / d) (0 when d is 0, within ±127),
  *     sum[h] = Σ q over 16 consecutive values (two a block).
+ * A block with an infinity or a NaN gets d = NaN, which reaches every output of the row, and q = 0.
  * A matrix of M rows is three arrays: q [M][K], d [M][K/32], sum [M][K/16]. */
 typedef struct {
     int8_t *q;
@@ -125,7 +127,7 @@ typedef struct {
 #define LINEAR_SCRATCH ((size_t)1 << 18)    /* bytes a thread: decoded panels */
 #define ATTENTION_SCRATCH ((size_t)1 << 16)
 
-typedef enum { LEVEL_SCALAR, LEVEL_AVX2, LEVEL_AVX512, LEVEL_VNNI, LEVEL_COUNT } KernelLevel;
+typedef enum { LEVEL_SCALAR, LEVEL_AVX2, LEVEL_AVX512, LEVEL_VNNI, LEVEL_AMX, LEVEL_COUNT } KernelLevel;
 
 const char *kernels_level_name(KernelLevel level);
 /* The best level this processor and operating system can run; PLUMB_CPU=NAME lowers it. */

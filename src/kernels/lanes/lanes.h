@@ -8,6 +8,17 @@
 void KERNEL(linear)(const LinearShape *s, void *y, int64_t ldy, const void *x, int64_t ldx,
                     const void *bias, void *scratch);
 
+#if !REAL_IS_DOUBLE
+void KERNEL(linear_int8)(const LinearShape *s, float *y, int64_t ldy, const QuantRows *x,
+                         const float *bias, void *scratch);
+void KERNEL(quantise_rows)(const QuantRows *out, const float *x, int64_t ldx, int64_t M, int64_t K);
+#endif
+#ifdef LEVEL_vnni
+/* With the tiles of AMX for groups of sixteen rows. */
+void KERNEL(linear_int8_amx)(const LinearShape *s, float *y, int64_t ldy, const QuantRows *x,
+                             const float *bias, void *scratch);
+#endif
+
 void KERNEL(rmsnorm_rows)(void *y, int64_t ldy, const void *x, int64_t ldx, const void *gain,
                           int64_t rows, int64_t d, double eps);
 void KERNEL(rope_rows)(void *x, int64_t ldx, const int32_t *positions, const float *cos_sin,
@@ -26,5 +37,8 @@ int64_t KERNEL(measure_bytes)(int64_t steps, double *sink);
 int64_t KERNEL(measure_read)(const void *p, int64_t bytes, double *sink);
 
 extern const Kernels KERNEL(kernel_table);
+#ifdef LEVEL_vnni
+extern const Kernels KERNEL(kernel_table_amx);
+#endif
 
 #endif
