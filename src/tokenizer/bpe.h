@@ -60,7 +60,7 @@ typedef struct {
     size_t merge_count; /* different pairs */
     int32_t guess;      /* while building: the id that the next merge probably makes */
     bool respelled;     /* a spelling was given a second id: the first one is no longer its own */
-    uint64_t *byte_pairs; /* owned: rank << 32 | id of the merge of two bytes, by left << 8 | right */
+    uint64_t *byte_pairs; /* owned, when simple: rank << 32 | id of the merge of two bytes, by left << 8 | right */
     ByteBuf work;         /* of the builder */
     BpeByte byte[256];
     int32_t unk_id; /* -1: unknown bytes are dropped */

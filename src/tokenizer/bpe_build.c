@@ -297,10 +297,28 @@ static void find_fallback(const Bpe *b, uint8_t byte, BpeByte *out)
     out->count = (uint8_t)n;
 }
 
-static void fill_byte_pairs(Bpe *b)
+/* The byte that the token is, or -1. */
+static int byte_of(const Bpe *b, uint32_t id)
 {
-    for (unsigned i = 0; i < 65536; i++)
-        b->byte_pairs[i] = bpe_merge_of(b, b->byte[i >> 8].id[0], b->byte[i & 255].id[0]);
+    const BpeToken *t = &b->tokens[id];
+    const int byte = t->byte_level && t->bytes_len == 1 ? b->bytes.data[t->bytes] : -1;
+    return byte >= 0 && b->byte[byte].id[0] == (int32_t)id ? byte : -1;
+}
+
+static Status fill_byte_pairs(Bpe *b)
+{
+    b->byte_pairs = mem_alloc(65536, sizeof *b->byte_pairs);
+    if (!b->byte_pairs)
+        return ST_NOMEM;
+    memset(b->byte_pairs, 0xff, 65536 * sizeof *b->byte_pairs);
+    for (size_t i = 0; i < (size_t)1 << b->merge_bits; i++) {
+        const BpeMerge *m = &b->merges[i];
+        const int left = m->pair == UINT64_MAX ? -1 : byte_of(b, (uint32_t)(m->pair >> 32));
+        const int right = left < 0 ? -1 : byte_of(b, (uint32_t)m->pair);
+        if (right >= 0)
+            b->byte_pairs[left << 8 | right] = (uint64_t)m->rank << 32 | (uint32_t)m->id;
+    }
+    return ST_OK;
 }
 
 Status bpe_finish(Bpe *b, Error *err)
@@ -319,12 +337,9 @@ Status bpe_finish(Bpe *b, Error *err)
             x->unknown = x->count == 0 && b->unk_id >= 0;
         }
     }
-    b->byte_pairs = mem_alloc(65536, sizeof *b->byte_pairs);
     b->whole = mem_alloc(b->token_count, 1);
-    if (!b->byte_pairs || !b->whole)
+    if (!b->whole || (b->simple && fill_byte_pairs(b) != ST_OK))
         return no_memory(err);
-    if (b->simple)
-        fill_byte_pairs(b);
     bytebuf_free(&b->work);
     return ST_OK;
 }
