@@ -241,6 +241,7 @@ const CliCommand cmd_doctor = {
     .help = "report on processor, memory, disk, and what is missing",
     .about = "Levels are sets of processor instructions; kernels is the one in use. PLUMB_CPU=NAME uses a lower one.",
     .options = options,
+    .common = true,
     .diagnostic = true,
     .run = run_doctor,
 };
