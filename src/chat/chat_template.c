@@ -347,7 +347,8 @@ typedef struct {
 
 static Str item_text(const Pruner *p, size_t i)
 {
-    return (Str){(const char *)p->r->pool.data + p->r->items[i].start, p->r->items[i].len};
+    const Item *const item = &p->r->items[i];
+    return item->len ? (Str){(const char *)p->r->pool.data + item->start, item->len} : (Str){"", 0};
 }
 
 static bool starts_with(Str s, const char *prefix)

@@ -283,6 +283,7 @@ static void the_spelling_of_a_template_does_not_matter(void **state)
     } cases[] = {
         {"plain ChatML", CHATML, NULL, false},
         {"a line break at the end", CHATML "\n", NULL, false},
+        {"two: one goes with the end of the text, one with the tag", CHATML "\n\n", NULL, false},
         {"attributes, other quotes, other spaces",
          "{%for message in messages%}{{ \"<|im_start|>\"+message.role  +\"\\n\" + message[\"content\"]+\"<|im_end|>\\n\" }}"
          "{%endfor%}{%if   add_generation_prompt%}{{'<|im_start|>assistant\\n'}}{%endif%}", NULL, false},
@@ -355,6 +356,7 @@ static void a_template_that_does_anything_else_is_refused(void **state)
          "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>'}}"
          "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"},
         {"text behind", CHATML "x"},
+        {"three line breaks behind", CHATML "\n\n\n"},
         {"white space behind", CHATML " "},
         {"another prompt",
          "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n'}}"
@@ -376,7 +378,9 @@ static void a_template_that_does_anything_else_is_refused(void **state)
         {"an else too many", "{% else %}" CHATML},
         {"nothing to add", "{{ '<|im_start|>' + }}"},
         {"unknown escape", "{{ '\\x3c|im_start|>' }}"},
-        {"marks of the canonical spelling", "\1for message in messages\2"},
+        {"marks of the canonical spelling",
+         "\1for message in messages\2<|im_start|>\3message.role\4\n\3message.content\4<|im_end|>\n\1endfor\2"
+         "\1if add_generation_prompt\2<|im_start|>assistant\n\1endif\2"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ChatFormat *f = NULL;
@@ -734,6 +738,8 @@ static void stop_texts_are_never_shown(void **state)
         {"overlapping itself", {"abab"}, "xababab", "x", "", true},
         {"the first that is complete", {"abc", "b"}, "xabc", "xa", "", true},
         {"the longest of those that end there", {"c", "bc"}, "abcd", "a", "", true},
+        {"the longest, named first", {"bc", "c"}, "abcd", "a", "", true},
+        {"the longer beginning is held back", {"abX", "cY"}, "zabXq", "z", "", true},
         {"a line break", {"\n"}, "one\ntwo", "one", "", true},
         {"characters of several bytes", {"日本"}, "a日日本", "a日", "", true},
         {"not in thinking", {"b"}, "<think>abc</think>xby", "x", "abc", true},
