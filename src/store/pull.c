@@ -110,32 +110,48 @@ static const char *last_line_with(const char *text, const char *mark, size_t *n)
     return found;
 }
 
+/* The reason inside "… connection broken by 'NewConnectionError('<…>: Failed to …: [Errno -3] …')': /simple/…",
+ * n bytes; NULL: no such line. */
+static const char *connection_error(const char *text, size_t *n)
+{
+    static const char mark[] = "connection broken by '";
+    const char *why = last_line_with(text, mark, n);
+    if (!why)
+        return NULL;
+    const char *line_end = why + *n, *object_end = strstr(why, ">: "), *end = strstr(why, "')");
+    why += sizeof mark - 1;
+    if (object_end && object_end < line_end)
+        why = object_end + 3;
+    if (!end || end > line_end || end < why)
+        end = line_end;
+    *n = (size_t)(end - why) > 300 ? 300 : (size_t)(end - why);
+    return why;
+}
+
 /* What a failed pip meant, from its own words. */
 MUST_USE static Status pip_failed(const Pull *p, const ChildResult *r, Error *err)
 {
     const char *text = (const char *)r->text.data;
     const CatalogueSource *s = &p->model->source;
-    size_t n = 0, why_n = 0;
+    size_t n = 0;
     if (strstr(text, "No module named pip"))
         return no_pip(python_name(), err);
     if (strstr(text, "[Errno 28]"))
         return error_set(err, ST_NOSPACE, "no space left in %s while fetching %s", p->store->dir, s->package);
-    const char *line = last_line_with(text, "ERROR: ", &n), *why = last_line_with(text, "connection broken by ", &why_n);
-    if (!line && why_n == 0) { /* no words we know: its last line */
+    const char *line = connection_error(text, &n);
+    if (line) /* pip's last word is then only that it has found no such package */
+        return error_set(err, ST_NETWORK, "cannot fetch %s==%s: %.*s", s->package, s->version, (int)n, line);
+    line = last_line_with(text, "ERROR: ", &n);
+    if (line) {
+        line += 7;
+        n -= 7;
+    } else { /* no words we know: its last line */
         const char *newline = strrchr(text, '\n');
         line = newline ? newline + 1 : text;
         n = strlen(line);
-    } else if (line) {
-        line += 7;
-        n -= 7;
     }
-    if (n > 200)
-        n = 200;
-    if (why) /* "…broken by 'NewConnectionError('<…>: Failed to …: [Errno -3] …')': /simple/…" */
-        return error_set(err, ST_NETWORK, "cannot fetch %s==%s: %.*s (%.*s)", s->package, s->version,
-                         (int)(why_n > 220 ? 220 : why_n), why, (int)n, line ? line : "");
     return error_set(err, ST_NETWORK, "cannot fetch %s==%s: pip says (exit %d): %.*s", s->package, s->version,
-                     r->exit_code, (int)n, line);
+                     r->exit_code, (int)(n > 300 ? 300 : n), line);
 }
 
 MUST_USE static Status fetch(Pull *p, Error *err)
