@@ -284,14 +284,24 @@ static void put_codes8(uint8_t *dst, const uint8_t *codes, int block)
         store_u32(dst + 64 * i, load_u32(codes + 4 * i));
 }
 
+/* Scale or minimum of row r: the low `width` bytes of its bits. */
+static void put_scale(uint8_t *dst, uint32_t bits, int width, int r)
+{
+    const uint16_t half = (uint16_t)bits;
+    if (width == 2)
+        memcpy(dst + 2 * r, &half, 2);
+    else
+        store_u32(dst + 4 * r, bits);
+}
+
 /* Row `r` of the panel block at dst: scale, min and codes number `sub` of the file block. */
 static void put_block(const PackForm *f, uint8_t *dst, const Parts *p, int sub, int r)
 {
-    const size_t width = f->scale_bytes;
-    memcpy(dst + width * (size_t)r, &p->scale[sub], width); /* little-endian: the low bytes */
+    const int width = f->scale_bytes;
+    put_scale(dst, p->scale[sub], width, r);
     dst += width * PANEL_ROWS;
     if (f->has_min) {
-        memcpy(dst + width * (size_t)r, &p->min[sub], width);
+        put_scale(dst, p->min[sub], width, r);
         dst += width * PANEL_ROWS;
     }
     if (f->kind == FORM_Q4)

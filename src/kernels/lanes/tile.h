@@ -54,26 +54,65 @@ INLINE vreal tile_load(TileType type, const void *b, int64_t i)
     return v_load((const real *)b + i);
 }
 
-INLINE vreal tile_load_c(const real *p, int lanes)
+/* The sums before and after the loop. Whole vectors and no bias are the case that must be quick. */
+INLINE void tile_begin(const int R, const int V, vreal acc[TILE_ROWS][TILE_VECS_MAX], const Tile *t)
 {
-    return lanes == LANES ? v_load(p) : v_load_part(p, lanes);
+    const real *const c = t->c;
+    const int64_t ldc = t->ldc;
+    const int last = t->last;
+    const bool fresh = t->fresh;
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++)
+            acc[r][v] = v_zero();
+    if (fresh)
+        return;
+    if (last == LANES) {
+#pragma GCC unroll 12
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+            for (int v = 0; v < V; v++)
+                acc[r][v] = v_load(c + r * ldc + LANES * v);
+    } else {
+#pragma GCC unroll 12
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+            for (int v = 0; v < V; v++)
+                acc[r][v] = v_load_part(c + r * ldc + LANES * v, v == V - 1 ? last : LANES);
+    }
 }
 
-INLINE void tile_finish(const int R, const int V, vreal acc[TILE_ROWS][TILE_VECS_MAX], const Tile *t)
+INLINE void tile_add_bias(const int R, const int V, vreal acc[TILE_ROWS][TILE_VECS_MAX], const Tile *t)
 {
 #pragma GCC unroll 8
     for (int v = 0; v < V; v++) {
-        const int lanes = v == V - 1 ? t->last : LANES;
-        const vreal bias = t->bias ? tile_load_c(t->bias + LANES * v, lanes) : v_zero();
+        const vreal bias = v_load_part(t->bias + LANES * v, v == V - 1 ? t->last : LANES);
 #pragma GCC unroll 12
-        for (int r = 0; r < R; r++) {
-            real *const c = t->c + r * t->ldc + LANES * v;
-            const vreal sum = t->bias ? v_add(acc[r][v], bias) : acc[r][v];
-            if (lanes == LANES)
-                v_store(c, sum);
-            else
-                v_store_part(c, sum, lanes);
-        }
+        for (int r = 0; r < R; r++)
+            acc[r][v] = v_add(acc[r][v], bias);
+    }
+}
+
+INLINE void tile_end(const int R, const int V, vreal acc[TILE_ROWS][TILE_VECS_MAX], const Tile *t)
+{
+    real *const c = t->c;
+    const int64_t ldc = t->ldc;
+    const int last = t->last;
+    if (t->bias)
+        tile_add_bias(R, V, acc, t);
+    if (last == LANES) {
+#pragma GCC unroll 12
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+            for (int v = 0; v < V; v++)
+                v_store(c + r * ldc + LANES * v, acc[r][v]);
+    } else {
+#pragma GCC unroll 12
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+            for (int v = 0; v < V; v++)
+                v_store_part(c + r * ldc + LANES * v, acc[r][v], v == V - 1 ? last : LANES);
     }
 }
 
@@ -82,20 +121,15 @@ INLINE void tile_run(const int R, const int V, const TileType type, const Tile *
 {
     vreal acc[TILE_ROWS][TILE_VECS_MAX];
     const real *const a = t->a;
-    const int64_t lda = t->lda, step_v = t->step_v;
-#pragma GCC unroll 12
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-        for (int v = 0; v < V; v++)
-            acc[r][v] = t->fresh ? v_zero()
-                                 : tile_load_c(t->c + r * t->ldc + LANES * v,
-                                               v == V - 1 ? t->last : LANES);
+    const void *const b = t->b;
+    const int64_t lda = t->lda, step_k = t->step_k, step_v = t->step_v, n = t->n;
+    tile_begin(R, V, acc, t);
     int64_t i = 0;
-    for (int64_t k = 0; k < t->n; k++, i += t->step_k) {
+    for (int64_t k = 0; k < n; k++, i += step_k) {
         vreal w[TILE_VECS_MAX];
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++)
-            w[v] = tile_load(type, t->b, i + v * step_v);
+            w[v] = tile_load(type, b, i + v * step_v);
 #pragma GCC unroll 12
         for (int r = 0; r < R; r++) {
             const vreal x = v_set1(a[r * lda + k]);
@@ -104,7 +138,7 @@ INLINE void tile_run(const int R, const int V, const TileType type, const Tile *
                 acc[r][v] = v_fma(x, w[v], acc[r][v]);
         }
     }
-    tile_finish(R, V, acc, t);
+    tile_end(R, V, acc, t);
 }
 
 #endif

@@ -14,8 +14,8 @@
  *
  *   v_zero() v_set1(x)              all lanes 0, all lanes x
  *   v_load(p) v_store(p,a)          16 reals
- *   v_load_part(p,n)                n lanes (0 … 16) from memory, the others 0; touches only those n
- *   v_store_part(p,a,n)             writes only the first n
+ *   v_load_part(p,n)                n lanes (above 16: 16) from memory, others 0; touches only those n
+ *   v_store_part(p,a,n)             writes only the first n (above 16: 16)
  *   v_load_f16(p) v_load_bf16(p)    16 two-byte floats, exact
  *   v_store_f16(p,a)                rounded to nearest even (f32 levels only)
  *   v_add v_sub v_mul v_div v_sqrt

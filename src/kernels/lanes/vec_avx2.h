@@ -49,6 +49,8 @@ INLINE vmask v_first(int64_t n)
 INLINE vreal v_load_part(const float *p, int64_t n)
 {
     const vmask m = v_first(n);
+    if (n >= LANES)
+        return v_load(p);
     return (vreal){_mm256_maskload_ps(p, _mm256_castps_si256(m.lo)),
                    _mm256_maskload_ps(p + 8, _mm256_castps_si256(m.hi))};
 }
@@ -56,6 +58,10 @@ INLINE vreal v_load_part(const float *p, int64_t n)
 INLINE void v_store_part(float *p, vreal a, int64_t n)
 {
     const vmask m = v_first(n);
+    if (n >= LANES) { /* a masked store takes a dozen steps on AMD's processors */
+        v_store(p, a);
+        return;
+    }
     _mm256_maskstore_ps(p, _mm256_castps_si256(m.lo), a.lo);
     _mm256_maskstore_ps(p + 8, _mm256_castps_si256(m.hi), a.hi);
 }
