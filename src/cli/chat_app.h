@@ -23,6 +23,7 @@ typedef struct {
     ViewStyle view;
     /* The model. */
     char *name; /* owned: as the user called it */
+    const char *label; /* its last component, for the screen */
     Model *model;
     Session *session;
     ChatFormat *format; /* NULL: no chat template, texts are completed */

@@ -89,16 +89,17 @@ static unsigned char on_paste(EditLine *el, int key)
 static void bind_keys(EditLine *el)
 {
     static const struct {
-        const char *name, *help, *key;
+        const wchar_t *name, *help, *key;
         unsigned char (*fn)(EditLine *, int);
     } keys[] = {
-        {"plumb-interrupt", "drop the line", "^C", on_interrupt},
-        {"plumb-suspend", "suspend the program", "^Z", on_suspend},
-        {"plumb-paste", "insert a pasted block", "\\e[200~", on_paste},
+        {L"plumb-interrupt", L"drop the line", L"^C", on_interrupt},
+        {L"plumb-suspend", L"suspend the program", L"^Z", on_suspend},
+        {L"plumb-paste", L"insert a pasted block", L"\\e[200~", on_paste},
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        el_set(el, EL_ADDFN, keys[i].name, keys[i].help, keys[i].fn);
-        el_set(el, EL_BIND, keys[i].key, keys[i].name, NULL);
+        /* The narrow call copies both texts and never frees them. */
+        el_wset(el, EL_ADDFN, keys[i].name, keys[i].help, keys[i].fn);
+        el_wset(el, EL_BIND, keys[i].key, keys[i].name, NULL);
     }
     el_set(el, EL_BIND, "^R", "em-inc-search-prev", NULL);
 }

@@ -110,7 +110,7 @@ int chat_once(ChatApp *app, const char *prompt, size_t len)
     Interrupts interrupts;
     int code;
     if (!app->format && !app->quiet)
-        cli_warn(app->cli, "%s has no chat template: its text is completed", app->name);
+        cli_warn(app->cli, "%s has no chat template: its text is completed", app->label);
     Status st = conversation_add(&app->conversation, CHAT_USER, prompt, len, NULL, 0, &err);
     if (st != ST_OK)
         return cli_fail(app->cli, st, &err);

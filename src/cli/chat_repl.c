@@ -176,11 +176,11 @@ static void greet(const ChatApp *app)
     char text[300];
     if (app->quiet)
         return;
-    snprintf(text, sizeof text, "%.120s, context of %" PRId64 " tokens. /help lists commands, Ctrl-D leaves.", app->name,
+    snprintf(text, sizeof text, "%.120s, context of %" PRId64 " tokens. /help lists commands, Ctrl-D leaves.", app->label,
              session_context(app->session));
     note(app, text);
     if (!app->format)
-        cli_warn(app->cli, "%s has no chat template: each text is completed by itself", app->name);
+        cli_warn(app->cli, "%s has no chat template: each text is completed by itself", app->label);
 }
 
 int chat_repl(ChatApp *app)

@@ -172,7 +172,7 @@ static Status open_model(ChatApp *app, const char *path, Error *err)
     Status st = ST_OK;
     LoadView view = {.start_ns = clock_ns()};
     const bool shown = term_is_tty(STDERR_FILENO) && !app->quiet;
-    progress_init(&view.progress, shown ? PROGRESS_BAR : PROGRESS_NONE, app->name, NULL);
+    progress_init(&view.progress, shown ? PROGRESS_BAR : PROGRESS_NONE, app->label, NULL);
     ModelParams params = {.threads = (int)cli_int(cli, "threads", 0), .progress = on_load, .progress_arg = &view};
     const SessionParams session = {.context = cli_int(cli, "ctx-size", 0)};
     TRY(mode_parse(&params.mode, cli_string(cli, "mode", "auto"), err));
@@ -204,6 +204,8 @@ int chat_app_open(ChatApp *app, const char *model)
     }
     if (st == ST_OK && !app->name)
         st = error_set(&err, ST_NOMEM, "no memory");
+    const char *const slash = app->name ? strrchr(app->name, '/') : NULL;
+    app->label = slash && slash[1] ? slash + 1 : app->name;
     if (st == ST_OK)
         st = open_model(app, path, &err);
     mem_free(path);
