@@ -30,11 +30,12 @@ typedef struct {
     const Kernels *k; /* NULL: not on this machine */
 } Level;
 
-#define LEVELS_MAX (LEVEL_COUNT + 3)
+#define LEVELS_MAX (LEVEL_COUNT + 4)
 
 #ifdef HAVE_EMULATED
 /* The AVX-512 sources compiled through SIMDe (see emulate.h). */
 extern const Kernels kernel_table_emulated_avx512, kernel_table_emulated_vnni;
+extern const Kernels kernel_table_amx_emulated_vnni; /* with a model of the tiles */
 #endif
 
 /* f64, scalar, then all others; emulated ones where the processor has no real one. */
@@ -49,6 +50,8 @@ static inline int all_levels(Level *out)
         out[n++] = (Level){"avx512 (emulated)", &kernel_table_emulated_avx512};
     if (!kernels_at(LEVEL_VNNI) && kernels_at(LEVEL_AVX2))
         out[n++] = (Level){"vnni (emulated)", &kernel_table_emulated_vnni};
+    if (!kernels_at(LEVEL_AMX) && kernels_at(LEVEL_AVX2))
+        out[n++] = (Level){"amx (emulated)", &kernel_table_amx_emulated_vnni};
 #endif
     return n;
 }

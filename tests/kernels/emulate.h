@@ -12,6 +12,8 @@
 #include <simde/x86/f16c.h>
 #pragma GCC diagnostic pop
 
+#include "amx_model.h"
+
 #include <string.h>
 
 #define EMULATED static inline __attribute__((always_inline, unused))
@@ -96,5 +98,9 @@ EMULATED __m512i emulated_srai_epi32(__m512i a, unsigned n)
 }
 #undef _mm512_srai_epi32
 #define _mm512_srai_epi32(a, n) emulated_srai_epi32(a, n)
+
+/* SIMDe's name for this one takes the arguments of the masked form. */
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)
 
 #endif
