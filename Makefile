@@ -163,6 +163,12 @@ unit: $(UNIT_TESTS) ## unit tests only
 check-kernels: $(KERNEL_TESTS) ## every kernel at every level against its scalar twin (BENCH=1: speeds)
 	@$(RUN_TESTS) $(KERNEL_TESTS)
 
+MODEL ?= smollm2-135m-instruct
+bench: all $(BUILD)/tests/kernels/check_speed ## speeds beside the bounds of this machine: kernels, then MODEL
+	@BENCH=1 $(RUN_TESTS) $(BUILD)/tests/kernels/check_speed
+	@$(PLUMB) show $(MODEL) >/dev/null 2>&1 || { echo "skipped: $(MODEL) (not here; plumb pull brings it)"; exit 0; }; \
+		for mode in int8 f32; do $(PLUMB) bench $(MODEL) --mode $$mode; done
+
 seeds: $(FUZZ_TESTS) ## replay the seeds of every fuzz target
 	@$(RUN_TESTS) -s $(FUZZ_TESTS)
 
@@ -246,7 +252,7 @@ help: ## this list
 		while read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 
 FORCE:
-.PHONY: FORCE all objects programs test unit check-kernels seeds e2e asan ubsan tsan fuzz tidy check-headers \
+.PHONY: FORCE all objects programs test unit check-kernels bench seeds e2e asan ubsan tsan fuzz tidy check-headers \
         format aarch64 install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
