@@ -124,7 +124,8 @@ $(FUZZ_TESTS): $(BUILD)/tests/%: tests/%.c $(BUILD)/tests/fuzz/replay.o $(BUILD)
 	@$(COMPILE) -Itests $(ALL_LDFLAGS) -o $@ $< $(BUILD)/tests/fuzz/replay.o $(BUILD)/libplumb.a $(ALL_LDLIBS)
 
 # The AVX-512 levels once more, through SIMDe: the kernel checks run them where the processor cannot.
-ifneq ($(and $(filter x86_64,$(ARCH)),$(wildcard /usr/include/simde/x86/avx512.h)),)
+# Not in instrumented builds, where they take minutes to compile.
+ifneq ($(and $(if $(SAN),,plain),$(filter x86_64,$(ARCH)),$(wildcard /usr/include/simde/x86/avx512.h)),)
 EMULATED := avx512 vnni
 endif
 EMULATED_OBJ := $(foreach l,$(EMULATED),$(LANES_SRC:src/kernels/lanes/%.c=$(BUILD)/tests/kernels/emulated_$(l)/%.o))
