@@ -18,7 +18,7 @@ HOSTILE = 1500
 TEXTS = ["", " ", "  \n", "Hello world! 123 4567", "I'VE 'sure' we'll can'\u017ft don't", "a\r\n\r\n b\t c   ", "e\u0301\u0323 \u1e69\u0307",
          "\u4e00\u4e8c\u3042\u30a2\u30fc\u3040 \uac00\u1100\u1161\u11a8", "x<s>y</s> <tool> z<tool>w foo foobar  foo  ", "(a)[b]{c} ...!!!??",
          "1\u0663\u00bd\u2167\u3007 \U0001f600\U0001f3fd\u200d", "path/to/file.c:12: HTTPServer camelCase"]
-LONG = [["a", 3000], ["ab", 2000], ["\u00e9", 1500], [" ", 2000], ["\n", 999], ["9", 1000], ["the quick ", 300], ["\u0301", 700]]
+LONG = [["a", 3000], ["ab", 2000], ["\u00e9", 1500], [" ", 2000], ["\n", 999], ["9", 1000], ["the quick ", 300], ["\u0301", 700], ["z", 60]]
 
 CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 WHITE = r"\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -151,7 +151,8 @@ def record(case, all_models):
     t.encode_special_tokens = case.get("no_special", False)
     texts = TEXTS + [a * n for a, n in LONG]
     case["ids"] = [t.encode(x).ids for x in TEXTS]
-    case["digest"] = digest(t.encode(x).ids for x in texts + [hostile.text(i) for i in range(HOSTILE)])
+    small = [hostile.text(i) for i in range(HOSTILE)]
+    case["digest"] = digest(t.encode(x).ids for x in texts + ["".join(small)] + small)
     return case
 
 

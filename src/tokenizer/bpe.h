@@ -94,15 +94,30 @@ int32_t bpe_find_text(const Bpe *b, const char *text, size_t len);
 /* The id of a byte-level token by its bytes, or -1. */
 int32_t bpe_find_bytes(const Bpe *b, const uint8_t *bytes, size_t len);
 
-/* Working memory of one encoding thread. */
+/* The last pieces of a text and their ids, so that a word is merged once a text and not once a time. */
+#define BPE_CACHE_BITS 13 /* sets of two, at most */
+#define BPE_CACHED_BYTES 15
+#define BPE_CACHED_IDS 3
+
 typedef struct {
-    void *block; /* owned */
+    uint64_t key[2]; /* the bytes, zero-filled, and their number in the last byte; 0: empty */
+    int32_t count;
+    int32_t id[BPE_CACHED_IDS];
+} BpeCached;
+
+/* Working memory of one encoding thread; zeroed to begin with. */
+typedef struct {
+    void *block; /* owned: for long pieces */
     size_t block_cap;
+    BpeCached *cache; /* owned: 2 << cache_bits, two by two; or NULL: none */
+    int cache_bits;
 } BpeScratch;
 
+/* Give it a cache of a size for a text of so many bytes. */
+MUST_USE Status bpescratch_add_cache(BpeScratch *s, size_t text_bytes);
 void bpescratch_deinit(BpeScratch *s);
 
-/* Append the ids of one piece. ST_NOMEM only. */
+/* Append the ids of one piece, n > 0. ST_NOMEM only. */
 MUST_USE Status bpe_encode(const Bpe *b, const uint8_t *piece, size_t n, BpeScratch *scratch, IdBuf *out);
 
 #endif

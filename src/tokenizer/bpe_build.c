@@ -1,6 +1,6 @@
 /* Building the BPE model: the vocabulary's hash table, the merges, and what encoding wants ready.
  *
- * Both tables are at most half full and probed linearly; a file whose tokens pile up in one place is
+ * Both tables are at most half full, probed linearly, and in huge pages when large; a file whose tokens pile up in one place is
  * refused rather than searched for minutes. */
 #include "tokenizer/bpe.h"
 
@@ -23,6 +23,16 @@ static Status piled_up(Error *err)
     return error_set(err, ST_CORRUPT, "the tokenizer's vocabulary was made to collide in hash tables");
 }
 
+static size_t slot_bytes(int bits)
+{
+    return sizeof(BpeSlot) << bits;
+}
+
+static size_t merge_bytes(int bits)
+{
+    return sizeof(BpeMerge) << bits;
+}
+
 static int bits_for(size_t count)
 {
     int bits = 4;
@@ -39,10 +49,10 @@ Status bpe_init(Bpe *b, size_t tokens, size_t merges, Error *err)
     b->unk_id = -1;
     b->slot_bits = bits_for(tokens);
     b->merge_bits = bits_for(merges);
-    b->slots = mem_alloc((size_t)1 << b->slot_bits, sizeof *b->slots);
-    b->merges = mem_alloc((size_t)1 << b->merge_bits, sizeof *b->merges);
-    if (!b->slots || !b->merges)
-        return no_memory(err);
+    b->slots = mem_alloc_pages(slot_bytes(b->slot_bits));
+    b->merges = mem_alloc_pages(merge_bytes(b->merge_bits));
+    if (!b->slots || !b->merges || bytebuf_append(&b->texts, "", 1) != ST_OK || bytebuf_append(&b->bytes, "", 1) != ST_OK)
+        return no_memory(err); /* the first byte of both: even an empty token has an address */
     for (size_t i = 0; i < (size_t)1 << b->slot_bits; i++)
         b->slots[i].id = -1;
     for (size_t i = 0; i < (size_t)1 << b->merge_bits; i++)
@@ -56,8 +66,8 @@ void bpe_deinit(Bpe *b)
     bytebuf_free(&b->texts);
     bytebuf_free(&b->bytes);
     bytebuf_free(&b->work);
-    mem_free(b->slots);
-    mem_free(b->merges);
+    mem_free_pages(b->slots, slot_bytes(b->slot_bits));
+    mem_free_pages(b->merges, merge_bytes(b->merge_bits));
     mem_free(b->byte_pairs);
     mem_free((void *)b->whole);
     *b = (Bpe){0};
@@ -112,7 +122,7 @@ static Status grow_slots(Bpe *b, Error *err)
 {
     Bpe next = *b;
     next.slot_bits++;
-    next.slots = mem_alloc((size_t)1 << next.slot_bits, sizeof *next.slots);
+    next.slots = mem_alloc_pages(slot_bytes(next.slot_bits));
     if (!next.slots)
         return no_memory(err);
     for (size_t i = 0; i < (size_t)1 << next.slot_bits; i++)
@@ -124,12 +134,12 @@ static Status grow_slots(Bpe *b, Error *err)
         const BpeToken *t = &b->tokens[s->id];
         BpeSlot *to = find_slot(&next, b->bytes.data + t->bytes, t->bytes_len, t->byte_level);
         if (!to) {
-            mem_free(next.slots);
+            mem_free_pages(next.slots, slot_bytes(next.slot_bits));
             return piled_up(err);
         }
         *to = *s;
     }
-    mem_free(b->slots);
+    mem_free_pages(b->slots, slot_bytes(b->slot_bits));
     *b = next;
     return ST_OK;
 }
@@ -205,7 +215,7 @@ static BpeMerge *find_merge(BpeMerge *merges, int bits, uint64_t pair)
 static Status grow_merges(Bpe *b, Error *err)
 {
     const int bits = b->merge_bits + 1;
-    BpeMerge *next = mem_alloc((size_t)1 << bits, sizeof *next);
+    BpeMerge *next = mem_alloc_pages(merge_bytes(bits));
     if (!next)
         return no_memory(err);
     for (size_t i = 0; i < (size_t)1 << bits; i++)
@@ -215,12 +225,12 @@ static Status grow_merges(Bpe *b, Error *err)
             continue;
         BpeMerge *to = find_merge(next, bits, b->merges[i].pair);
         if (!to) {
-            mem_free(next);
+            mem_free_pages(next, merge_bytes(bits));
             return piled_up(err);
         }
         *to = b->merges[i];
     }
-    mem_free(b->merges);
+    mem_free_pages(b->merges, merge_bytes(b->merge_bits));
     b->merges = next;
     b->merge_bits = bits;
     return ST_OK;

@@ -1,9 +1,11 @@
 /* Encoding with the BPE model.
  *
- * A piece that is itself a token is looked up first: nearly all such tokens encode to themselves, and
- * whether this one does is remembered after the first time. Other short pieces keep ids and the merges of
- * their adjacent pairs in small arrays and search the minimum again after every merge; long pieces use a
- * linked list and a heap, so that no input costs more than O(n log n). */
+ * Short pieces are first looked for among the last ones of the same text (at most 512 KiB, which a core's
+ * cache holds; the vocabulary's tables do not fit). A piece that is itself a token is looked up next: nearly
+ * all such tokens encode to themselves, and whether this one does is remembered after the first time.
+ * Other short pieces keep ids and the merges of their adjacent pairs in small arrays and search the
+ * minimum again after every merge; long pieces use a linked list and a heap, so that no input costs more
+ * than O(n log n). */
 #include "tokenizer/bpe.h"
 
 #include "base/mem.h"
@@ -14,7 +16,17 @@
 void bpescratch_deinit(BpeScratch *s)
 {
     mem_free(s->block);
+    mem_free(s->cache);
     *s = (BpeScratch){0};
+}
+
+Status bpescratch_add_cache(BpeScratch *s, size_t text_bytes)
+{
+    s->cache_bits = 6;
+    while (s->cache_bits < BPE_CACHE_BITS && text_bytes >> s->cache_bits > 16)
+        s->cache_bits++;
+    s->cache = mem_alloc((size_t)2 << s->cache_bits, sizeof *s->cache);
+    return s->cache ? ST_OK : ST_NOMEM;
 }
 
 /* The symbols that the bytes start as, in the reference's order (an unknown token is held back until the
@@ -156,6 +168,8 @@ static Status encode_long(const Bpe *b, int32_t *ids, size_t *count, BpeScratch 
 {
     const size_t n = *count;
     size_t bytes;
+    if (n == 0) /* the vocabulary knows none of the bytes */
+        return ST_OK;
     if (n >= NOBODY || !size_mul(n, sizeof(Symbol) + 3 * sizeof(uint64_t), &bytes))
         return ST_NOMEM;
     if (bytes > scratch->block_cap) {
@@ -175,7 +189,7 @@ static Status encode_long(const Bpe *b, int32_t *ids, size_t *count, BpeScratch 
         queue_merge(b, x, i, &heap);
     merge_long(b, x, &heap);
     *count = 0;
-    for (uint32_t i = n ? 0 : NOBODY; i != NOBODY; i = x[i].next)
+    for (uint32_t i = 0; i != NOBODY; i = x[i].next)
         ids[(*count)++] = x[i].id;
     return ST_OK;
 }
@@ -196,30 +210,66 @@ static Status reserve(IdBuf *out, size_t more)
     return st;
 }
 
-Status bpe_encode(const Bpe *b, const uint8_t *piece, size_t n, BpeScratch *scratch, IdBuf *out)
+/* The ids of one piece to ids[], which has room for two a byte. */
+static Status encode_piece(const Bpe *b, const uint8_t *piece, size_t n, BpeScratch *scratch, int32_t *ids, size_t *count)
 {
-    const size_t most = b->simple ? n : 2 * n;
-    if ((size_t)(out->cap - out->count) < most && reserve(out, most) != ST_OK)
-        return ST_NOMEM;
-    int32_t *ids = out->data + out->count;
     const int32_t id = bpe_find_bytes(b, piece, n);
     const int state = id < 0 ? BPE_PARTS : atomic_load_explicit(&b->whole[id], memory_order_relaxed);
-    if (state == BPE_WHOLE || (b->ignore_merges && state == BPE_UNTRIED)) {
-        ids[0] = id;
-        out->count++;
+    *count = 1;
+    ids[0] = id;
+    if (state == BPE_WHOLE || (b->ignore_merges && state == BPE_UNTRIED))
         return ST_OK;
-    }
-    size_t count = n;
     if (n <= SHORT_MAX) {
-        count = encode_short(b, piece, n, ids);
+        *count = encode_short(b, piece, n, ids);
     } else {
-        count = first_symbols(b, piece, n, ids);
-        const Status st = encode_long(b, ids, &count, scratch);
+        *count = first_symbols(b, piece, n, ids);
+        const Status st = encode_long(b, ids, count, scratch);
         if (st != ST_OK)
             return st;
     }
+    const int found = *count == 1 && ids[0] == id ? BPE_WHOLE : BPE_PARTS;
     if (state == BPE_UNTRIED)
-        atomic_store_explicit(&b->whole[id], count == 1 && ids[0] == id ? BPE_WHOLE : BPE_PARTS, memory_order_relaxed);
-    out->count += (int64_t)count;
+        atomic_store_explicit(&b->whole[id], (uint8_t)found, memory_order_relaxed);
     return ST_OK;
+}
+
+/* Append the ids of a piece through the cache: those of the same bytes, or these in place of the older
+ * of the two that share its set. */
+static Status encode_cached(const Bpe *b, const uint8_t *piece, size_t n, BpeScratch *scratch, IdBuf *out)
+{
+    const uint64_t low = bpe_head(piece, n);
+    const uint64_t high = (n > 8 ? bpe_head(piece + 8, n - 8) : 0) | (uint64_t)n << 56;
+    BpeCached *c = scratch->cache + 2 * (bpe_mix(low ^ high * 0x2545f4914f6cdd1du) >> (64 - scratch->cache_bits));
+    int32_t *ids = out->data + out->count;
+    for (int way = 0; way < 2; way++)
+        if (c[way].key[0] == low && c[way].key[1] == high) {
+            memcpy(ids, c[way].id, sizeof c->id);
+            out->count += c[way].count;
+            return ST_OK;
+        }
+    size_t count;
+    const Status st = encode_piece(b, piece, n, scratch, ids, &count);
+    if (st != ST_OK)
+        return st;
+    out->count += (int64_t)count;
+    if (count <= BPE_CACHED_IDS) {
+        c[1] = c[0];
+        c[0] = (BpeCached){.key = {low, high}, .count = (int32_t)count};
+        memcpy(c->id, ids, count * sizeof *ids);
+    }
+    return ST_OK;
+}
+
+Status bpe_encode(const Bpe *b, const uint8_t *piece, size_t n, BpeScratch *scratch, IdBuf *out)
+{
+    const size_t most = (b->simple ? n : 2 * n) + BPE_CACHED_IDS; /* a hit copies all three */
+    if ((size_t)(out->cap - out->count) < most && reserve(out, most) != ST_OK)
+        return ST_NOMEM;
+    if (scratch->cache && n <= BPE_CACHED_BYTES)
+        return encode_cached(b, piece, n, scratch, out);
+    size_t count;
+    const Status st = encode_piece(b, piece, n, scratch, out->data + out->count, &count);
+    if (st == ST_OK)
+        out->count += (int64_t)count;
+    return st;
 }

@@ -64,6 +64,8 @@ out:
 
 /* ---- text → ids -------------------------------------------------------------------------------- */
 
+#define CACHE_TEXT_BYTES 8192 /* from this size on a text pays for its cache of pieces */
+
 typedef struct {
     const Tokenizer *t;
     unsigned flags;
@@ -152,7 +154,9 @@ Status tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsign
         return error_set(err, ST_INVALID, "the text is not valid UTF-8 at byte %zu (0x%02x)", valid, s[valid]);
     Encoding e = {.t = t, .flags = flags, .out = out, .err = err};
     split_init(&e.split, &t->splitter);
-    if ((flags & TOKENIZER_BOS) && idbuf_append(out, t->before.data, t->before.count) != ST_OK)
+    if (len >= CACHE_TEXT_BYTES && bpescratch_add_cache(&e.scratch, len) != ST_OK)
+        st = no_memory(err);
+    if (st == ST_OK && (flags & TOKENIZER_BOS) && idbuf_append(out, t->before.data, t->before.count) != ST_OK)
         st = no_memory(err);
     if (st == ST_OK)
         st = encode_text(&e, s, len);
