@@ -49,7 +49,7 @@ typedef struct {
     const void *const *pages;
     size_t key_offset, value_offset;
     Dtype kv_type;          /* DT_F32 or DT_F16; ignored by the f64 table, whose cache is double */
-    int64_t head_dim;       /* 1 … 3,900 */
+    int64_t head_dim;       /* 1 … 4,000 */
     int64_t group;          /* query heads that share this key/value head */
     const void *q;          /* real [rows][ld_q]: heads h·head_dim … of this group, consecutive */
     void *out;              /* real [rows][ld_out], same layout */
@@ -125,7 +125,7 @@ typedef struct {
 } Kernels;
 
 #define LINEAR_SCRATCH ((size_t)1 << 18)    /* bytes a thread: decoded panels */
-#define ATTENTION_SCRATCH ((size_t)1 << 16)
+#define ATTENTION_SCRATCH ((size_t)1 << 17)
 
 typedef enum { LEVEL_SCALAR, LEVEL_AVX2, LEVEL_AVX512, LEVEL_VNNI, LEVEL_AMX, LEVEL_COUNT } KernelLevel;
 
