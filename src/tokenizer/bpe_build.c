@@ -254,7 +254,8 @@ static Status find_parts(Bpe *b, Str left, Str right, int32_t ids[3], Error *err
     if (bytebuf_append(w, left.ptr, left.len) != ST_OK || bytebuf_append(w, right.ptr, right.len) != ST_OK ||
         bytebuf_append(w, left.ptr, left.len) != ST_OK || bytebuf_append(w, right.ptr, right.len) != ST_OK)
         return no_memory(err);
-    uint8_t *out = w->data + left.len + right.len;
+    uint8_t nothing[1] = {0}; /* an address for two empty parts */
+    uint8_t *out = w->count ? w->data + left.len + right.len : nothing;
     const size_t n = left.len ? bytelevel_decode(out, left.ptr, left.len) : 0;
     const size_t m = n != SIZE_MAX && right.len ? bytelevel_decode(out + n, right.ptr, right.len) : 0;
     if (n != SIZE_MAX && m != SIZE_MAX) {
