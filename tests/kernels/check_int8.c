@@ -410,7 +410,8 @@ static void int8_rows(Run *run)
         return;
     for (int f = 0; f < FORMS; f++)
         for (int64_t M = 0; M <= (run->quick ? 9 : 34); M++) {
-            const Shape s = {.form = forms[f], .N = M % 3 ? 29 : 49, .K = 96, .M = M, .bias = M % 2,
+            const Shape s = {.form = forms[f], /* few rows take several panels */
+                             .N = M < 7 ? 150 : M % 3 ? 29 : 49, .K = 96, .M = M, .bias = M % 2,
                              .code_most = random_code_most(run, &forms[f])};
             check_shape(run, &s);
         }
@@ -420,7 +421,7 @@ static void int8_shapes(Run *run)
 {
     static const int64_t lengths[] = {32, 64, 96, 576, 768, 800, 1536, 1568, 3200};
     static const int64_t rows[] = {1, 1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 32, 33, 63, 64, 65, 79, 130};
-    static const int64_t columns[] = {1, 15, 16, 17, 31, 33, 80};
+    static const int64_t columns[] = {1, 15, 16, 17, 31, 33, 80, 150, 208};
     if (!run->level.k->linear_int8)
         return;
     for (int f = 0; f < FORMS; f++)

@@ -6,8 +6,12 @@
  *               unpacked once (at most 24 KiB of codes, so that they stay in L1) for the block's rows,
  *               whose q stays in L2. Level vnni needs no unpacking but for AMX.
  *
- * Unpacking costs a panel about 15 cycles for 512 weights of 4 bits, 40 for words; a tile of four rows
- * computes 54 and 88 on them, and 60 and 115 on packed ones: it pays from about 9 rows. */
+ * Unpacking costs a panel about 15 cycles for 512 weights of 4 bits, 40 for words; on Zen 3 that pays
+ * from 7 rows (M 6: packed 86 and unpacked 84 billion products a second for Q4_1; M 8: 87 and 93).
+ *
+ * Roofs: one row, the memory's bandwidth; many rows, the byte products. Reached on one core of Zen 3
+ * (f32 multiply-adds: 51 billion a second): 110 Q4_1, 106 Q5_0, 82 Q6_K, 67 Q8_0, where products of words
+ * and their sums fill all four vector pipes; one row 0.9 to 1.0 of the bandwidth with two threads. */
 #include "kernels/lanes/int8.h"
 #include "kernels/lanes/int8_vec.h"
 #include "kernels/lanes/lanes.h"
@@ -16,8 +20,10 @@
 
 #include <assert.h>
 
-#define PACKED_ROWS 8
+#define PACKED_ROWS 6
+#define PACKED_BLOCKS 2048 /* of a piece of few rows */
 #define ROW_BLOCK 64
+#define AMX_ROW_BLOCK 128 /* tiles are so fast that unpacking must be shared by more */
 #define PIECE_BYTES 1536 /* of k, unpacked to bytes */
 #define PIECE_WORDS 768  /* the same, to words */
 #define FIX_MAX 16384
@@ -30,8 +36,9 @@ typedef struct {
 } Work;
 
 static_assert(sizeof(Work) <= LINEAR_SCRATCH, "the work space fits the scratch");
+static_assert(PACKED_ROWS * PACKED_BLOCKS <= FIX_MAX, "few rows have room for their fixes");
 static_assert(2 * PIECE_WORDS <= PIECE_BYTES, "words fit where bytes do");
-static_assert(FIX_MAX / ROW_BLOCK * 16 >= PIECE_BYTES, "a piece of a block of rows has room for fixes");
+static_assert(FIX_MAX / AMX_ROW_BLOCK * 16 >= PIECE_BYTES, "a piece of a block of rows has room for fixes");
 
 typedef struct {
     const LinearShape *s;
@@ -70,6 +77,14 @@ static void prepare_fix(const Call *c, const Piece *p)
     }
 }
 
+static void shift_panels(Int8Tile *t, int64_t panels)
+{
+    t->codes += panels * (int64_t)t->panel_bytes;
+    t->y += panels * LANES;
+    if (t->bias)
+        t->bias += panels * LANES;
+}
+
 static void advance(Int8Tile *t, int64_t rows)
 {
     if (t->q_words)
@@ -81,14 +96,31 @@ static void advance(Int8Tile *t, int64_t rows)
     t->y += rows * t->ldy;
 }
 
-static void run_rows(const Int8Rows *tiles, Int8Tile *t, int64_t rows)
+/* One tile, or where it takes one panel only and there are several, as many. */
+static void run_panels(const Int8Rows *tile, const Int8Tile *t, int panels)
+{
+    if (tile->panels == panels) {
+        tile->run(t);
+        return;
+    }
+    Int8Tile one = *t;
+    for (int v = 0; v < panels; v++) {
+        tile->run(&one);
+        shift_panels(&one, t->apart);
+    }
+}
+
+/* All rows on `panels` panels, t->apart apart. */
+static void run_rows(const Int8Rows *tiles, Int8Tile *t, int64_t rows, int panels)
 {
     for (;; tiles++) {
+        if (tiles->panels != 1 && tiles->panels != panels)
+            continue;
         for (; rows >= tiles->rows; rows -= tiles->rows) {
-            tiles->run(t);
+            run_panels(tiles, t, panels);
             advance(t, tiles->rows);
         }
-        if (tiles->rows == 1)
+        if (tiles->rows == 1 && tiles->panels == 1)
             return;
     }
 }
@@ -104,6 +136,7 @@ static Int8Tile packed_panel(const Call *c, const Piece *p, int64_t panel)
         .blocks = p->blocks,
         .codes = (const uint8_t *)s->panels + offset,
         .block_bytes = c->block_bytes,
+        .panel_bytes = c->panel_bytes,
         .q = c->x->q + p->m0 * s->K + p->k0,
         .ldq = s->K,
         .d = c->x->d + p->m0 * (s->K / 32) + p->k0 / 32,
@@ -118,13 +151,31 @@ static Int8Tile packed_panel(const Call *c, const Piece *p, int64_t panel)
     };
 }
 
+/* What the first tile that these rows fill takes. */
+static int panels_at_once(const Int8Rows *tiles, int64_t rows)
+{
+    while (tiles->rows > rows)
+        tiles++;
+    return tiles->panels;
+}
+
+/* Rows so few that memory is the roof take several panels side by side, each from a stretch of its own
+ * (see int8_prefetch). The last panel may be narrow and stays out of that. */
 static void packed_piece(const Call *c, Piece *p)
 {
     const Int8Rows *const tiles = KERNEL(int8_packed_tiles)(c->s->form);
+    const int streams = panels_at_once(tiles, p->rows);
+    const int64_t whole = c->s->N / LANES < c->s->panel1 ? c->s->N / LANES : c->s->panel1;
+    const int64_t stretch = whole > c->s->panel0 ? (whole - c->s->panel0) / streams : 0;
     prepare_fix(c, p);
-    for (int64_t panel = c->s->panel0; panel < c->s->panel1; panel++) {
+    for (int64_t i = 0; i < stretch; i++) {
+        Int8Tile t = packed_panel(c, p, c->s->panel0 + i);
+        t.apart = stretch;
+        run_rows(tiles, &t, p->rows, streams);
+    }
+    for (int64_t panel = c->s->panel0 + stretch * streams; panel < c->s->panel1; panel++) {
         Int8Tile t = packed_panel(c, p, panel);
-        run_rows(tiles, &t, p->rows);
+        run_rows(tiles, &t, p->rows, 1);
     }
 }
 
@@ -189,12 +240,8 @@ static void widen_rows(const Call *c, Piece *p)
     for (int64_t r = 0; r < p->rows; r++) {
         const int8_t *const q = c->x->q + (p->m0 + r) * c->s->K + p->k0;
         int16_t *const words = c->work->q_words + r * n;
-        for (int64_t k = 0; k < n; k += 4) {
-            words[k] = q[k];
-            words[k + 1] = q[k + 2];
-            words[k + 2] = q[k + 1];
-            words[k + 3] = q[k + 3];
-        }
+        for (int64_t k = 0; k < n; k += 32)
+            vi_widen_swapped(words + k, q + k);
     }
     p->words_ready = true;
 }
@@ -241,7 +288,7 @@ static void unpacked_piece(const Call *c, Piece *p)
             t = packed;
             unpack_words(c, p, &t);
         }
-        run_rows(KERNEL(int8_unpacked_tiles)(f, codes), &t, p->rows);
+        run_rows(KERNEL(int8_unpacked_tiles)(f, codes), &t, p->rows, 1);
     }
 }
 
@@ -280,7 +327,7 @@ static Call call_open(const LinearShape *s, float *y, int64_t ldy, const QuantRo
 /* Few rows: pieces as long as there is room for fixes. */
 static void walk_packed(const Call *c)
 {
-    walk(c, FIX_MAX / PACKED_ROWS / 2 * (int64_t)c->s->form->block, PACKED_ROWS, packed_piece);
+    walk(c, PACKED_BLOCKS * (int64_t)c->s->form->block, PACKED_ROWS, packed_piece);
 }
 
 #if defined(LEVEL_vnni)
@@ -310,7 +357,7 @@ static void amx_piece(const Call *c, Piece *p)
             KERNEL(int8_amx_tile)(&t);
             advance(&t, 16);
         }
-        run_rows(KERNEL(int8_packed_tiles)(c->s->form), &last, rest);
+        run_rows(KERNEL(int8_packed_tiles)(c->s->form), &last, rest, 1);
     }
 }
 
@@ -323,7 +370,7 @@ void KERNEL(linear_int8_amx)(const LinearShape *s, float *y, int64_t ldy, const 
     }
     const Call c = call_open(s, y, ldy, x, bias, scratch);
     KERNEL(int8_amx_begin)(s->form->block);
-    walk(&c, PIECE_BYTES, ROW_BLOCK, amx_piece);
+    walk(&c, PIECE_BYTES, AMX_ROW_BLOCK, amx_piece);
     KERNEL(int8_amx_end)();
 }
 

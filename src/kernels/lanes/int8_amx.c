@@ -91,7 +91,7 @@ INLINE void tile(const Int8Tile *t, const int B)
 {
     _Alignas(64) int32_t products[2][ROWS * LANES];
     vreal acc[ROWS];
-    int8_open(t, ROWS, acc);
+    int8_open(t, ROWS, 0, acc);
     memory_written();
     product(t, B, 0, products[0]);
     for (int64_t b = 0; b < t->blocks; b++) {
@@ -99,7 +99,7 @@ INLINE void tile(const Int8Tile *t, const int B)
             product(t, B, b + 1, products[(b + 1) % 2]);
         block_end(t, B, b, products[b % 2], acc);
     }
-    int8_close(t, ROWS, acc);
+    int8_close(t, ROWS, 0, acc);
 }
 
 void KERNEL(int8_amx_tile)(const Int8Tile *t)

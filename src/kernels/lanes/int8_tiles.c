@@ -73,27 +73,42 @@ INLINE void packed_q8(const Int8Tile *t, const int R, const int B, const uint8_t
         i[r] = vi_add(vi_madd16(low[r], vi_set1_16(1)), vi_madd16(high[r], vi_set1_16(16)));
 }
 
-INLINE void packed_tile(const Int8Tile *t, const FormKind kind, const int R, const int B)
+INLINE void packed_block(const Int8Tile *t, const FormKind kind, const int R, const int B, int64_t b,
+                         const uint8_t *block, const int8_t *q, vreal *acc)
 {
     const PackForm *const f = t->form;
     const size_t scales = int8_scales_bytes(f);
+    const uint8_t *const codes = block + (f->has_min ? 2 * scales : scales);
+    vint i[ROWS];
+    if (kind == FORM_Q4)
+        packed_q4(t, R, B, codes, q, i);
+    else
+        packed_q8(t, R, B, codes, q, i);
+    subtract_zero(t, R, b, i);
+    int8_block_end(t, R, B, b, int8_load_scales(f, block), i, acc);
+    if (f->has_min)
+        int8_block_min(t, R, b, int8_load_scales(f, block + scales), acc);
+}
+
+/* P panels: the same block of each in turn. */
+INLINE void packed_tile(const Int8Tile *t, const FormKind kind, const int R, const int P, const int B)
+{
+    const size_t apart = (size_t)t->apart * t->panel_bytes;
     const uint8_t *block = t->codes;
     const int8_t *q = t->q;
-    vreal acc[ROWS];
-    int8_open(t, R, acc);
-    for (int64_t b = 0; b < t->blocks; b++, block += t->block_bytes, q += B) {
-        const uint8_t *const codes = block + (f->has_min ? 2 * scales : scales);
-        vint i[ROWS];
-        if (kind == FORM_Q4)
-            packed_q4(t, R, B, codes, q, i);
-        else
-            packed_q8(t, R, B, codes, q, i);
-        subtract_zero(t, R, b, i);
-        int8_block_end(t, R, B, b, int8_load_scales(f, block), i, acc);
-        if (f->has_min)
-            int8_block_min(t, R, b, int8_load_scales(f, block + scales), acc);
-    }
-    int8_close(t, R, acc);
+    vreal acc[ROWS]; /* R · P */
+#pragma GCC unroll 4
+    for (int v = 0; v < P; v++)
+        int8_open(t, R, v, acc + R * v);
+    for (int64_t b = 0; b < t->blocks; b++, block += t->block_bytes, q += B)
+#pragma GCC unroll 4
+        for (int v = 0; v < P; v++) {
+            int8_prefetch(t, P, block + (size_t)v * apart);
+            packed_block(t, kind, R, B, b, block + (size_t)v * apart, q, acc + R * v);
+        }
+#pragma GCC unroll 4
+    for (int v = 0; v < P; v++)
+        int8_close(t, R, v, acc + R * v);
 }
 
 /* ---- unpacked ---- */
@@ -112,7 +127,7 @@ INLINE void bytes_tile(const Int8Tile *t, const int R, const int B, const int ru
     const uint8_t *codes = t->codes;
     const int8_t *q = t->q;
     vreal acc[ROWS];
-    int8_open(t, R, acc);
+    int8_open(t, R, 0, acc);
     for (int64_t b = 0; b < t->blocks; b++, codes += LANES * B, q += B) {
         vint word[ROWS], i[ROWS];
 #pragma GCC unroll 8
@@ -130,7 +145,7 @@ INLINE void bytes_tile(const Int8Tile *t, const int R, const int B, const int ru
         subtract_zero(t, R, b, i);
         float_end(t, R, B, b, i, acc);
     }
-    int8_close(t, R, acc);
+    int8_close(t, R, 0, acc);
 }
 
 INLINE void words_tile(const Int8Tile *t, const int R, const int B)
@@ -138,7 +153,7 @@ INLINE void words_tile(const Int8Tile *t, const int R, const int B)
     const uint8_t *codes = t->codes;
     const int16_t *q = t->q_words;
     vreal acc[ROWS];
-    int8_open(t, R, acc);
+    int8_open(t, R, 0, acc);
     for (int64_t b = 0; b < t->blocks; b++, codes += 2 * LANES * B, q += B) {
         vint i[ROWS];
 #pragma GCC unroll 16
@@ -153,15 +168,15 @@ INLINE void words_tile(const Int8Tile *t, const int R, const int B)
         }
         float_end(t, R, B, b, i, acc);
     }
-    int8_close(t, R, acc);
+    int8_close(t, R, 0, acc);
 }
 
 /* ---- which tile for what ---- */
 
-#define PACKED(kind, R, B)                                   \
-    static void packed_##kind##_##B##_##R(const Int8Tile *t) \
-    {                                                        \
-        packed_tile(t, FORM_##kind, R, B);                   \
+#define PACKED(kind, R, P, B)                                    \
+    static void packed_##kind##_##B##_##R##x##P(const Int8Tile *t) \
+    {                                                              \
+        packed_tile(t, FORM_##kind, R, P, B);                      \
     }
 #define BYTES(R, B, run)                                    \
     static void bytes_##run##_##B##_##R(const Int8Tile *t) \
@@ -174,24 +189,34 @@ INLINE void words_tile(const Int8Tile *t, const int R, const int B)
         words_tile(t, R, B);                       \
     }
 
-PACKED(Q4, 4, 32) PACKED(Q4, 2, 32) PACKED(Q4, 1, 32)
-PACKED(Q4, 4, 16) PACKED(Q4, 2, 16) PACKED(Q4, 1, 16)
-PACKED(Q8, 2, 32) PACKED(Q8, 1, 32)
-PACKED(Q8, 2, 16) PACKED(Q8, 1, 16)
-BYTES(4, 32, 8) BYTES(2, 32, 8) BYTES(1, 32, 8)
-BYTES(4, 32, 4) BYTES(2, 32, 4) BYTES(1, 32, 4)
-BYTES(4, 32, 2) BYTES(2, 32, 2) BYTES(1, 32, 2)
-BYTES(4, 16, 4) BYTES(2, 16, 4) BYTES(1, 16, 4)
-BYTES(4, 16, 2) BYTES(2, 16, 2) BYTES(1, 16, 2)
-WORDS(4, 32) WORDS(2, 32) WORDS(1, 32)
-WORDS(4, 16) WORDS(2, 16) WORDS(1, 16)
+PACKED(Q4, 4, 1, 32) PACKED(Q4, 2, 1, 32) PACKED(Q4, 1, 4, 32) PACKED(Q4, 1, 1, 32)
+PACKED(Q4, 4, 1, 16) PACKED(Q4, 2, 1, 16) PACKED(Q4, 1, 4, 16) PACKED(Q4, 1, 1, 16)
+PACKED(Q8, 2, 1, 32) PACKED(Q8, 1, 4, 32) PACKED(Q8, 1, 1, 32)
+PACKED(Q8, 2, 1, 16) PACKED(Q8, 1, 4, 16) PACKED(Q8, 1, 1, 16)
+BYTES(4, 32, 8) BYTES(1, 32, 8)
+BYTES(4, 32, 4) BYTES(1, 32, 4)
+BYTES(4, 32, 2) BYTES(1, 32, 2)
+BYTES(4, 16, 4) BYTES(1, 16, 4)
+BYTES(4, 16, 2) BYTES(1, 16, 2)
+WORDS(4, 32) WORDS(1, 32)
+WORDS(4, 16) WORDS(1, 16)
 
+/* Two rows on two panels would have 8 registers of sums beside 4 of words: a third slower for being
+ * spilled than on one panel. */
 const Int8Rows *KERNEL(int8_packed_tiles)(const PackForm *form)
 {
-    static const Int8Rows q4_32[] = {{4, packed_Q4_32_4}, {2, packed_Q4_32_2}, {1, packed_Q4_32_1}};
-    static const Int8Rows q4_16[] = {{4, packed_Q4_16_4}, {2, packed_Q4_16_2}, {1, packed_Q4_16_1}};
-    static const Int8Rows q8_32[] = {{2, packed_Q8_32_2}, {1, packed_Q8_32_1}};
-    static const Int8Rows q8_16[] = {{2, packed_Q8_16_2}, {1, packed_Q8_16_1}};
+    static const Int8Rows q4_32[] = {{4, 1, packed_Q4_32_4x1},
+                                     {2, 1, packed_Q4_32_2x1},
+                                     {1, 4, packed_Q4_32_1x4},
+                                     {1, 1, packed_Q4_32_1x1}};
+    static const Int8Rows q4_16[] = {{4, 1, packed_Q4_16_4x1},
+                                     {2, 1, packed_Q4_16_2x1},
+                                     {1, 4, packed_Q4_16_1x4},
+                                     {1, 1, packed_Q4_16_1x1}};
+    static const Int8Rows q8_32[] = {
+        {2, 1, packed_Q8_32_2x1}, {1, 4, packed_Q8_32_1x4}, {1, 1, packed_Q8_32_1x1}};
+    static const Int8Rows q8_16[] = {
+        {2, 1, packed_Q8_16_2x1}, {1, 4, packed_Q8_16_1x4}, {1, 1, packed_Q8_16_1x1}};
     if (form->kind == FORM_Q4)
         return form->block == 32 ? q4_32 : q4_16;
     return form->block == 32 ? q8_32 : q8_16;
@@ -199,13 +224,13 @@ const Int8Rows *KERNEL(int8_packed_tiles)(const PackForm *form)
 
 const Int8Rows *KERNEL(int8_unpacked_tiles)(const PackForm *form, Int8Codes codes)
 {
-    static const Int8Rows run8_32[] = {{4, bytes_8_32_4}, {2, bytes_8_32_2}, {1, bytes_8_32_1}};
-    static const Int8Rows run4_32[] = {{4, bytes_4_32_4}, {2, bytes_4_32_2}, {1, bytes_4_32_1}};
-    static const Int8Rows run2_32[] = {{4, bytes_2_32_4}, {2, bytes_2_32_2}, {1, bytes_2_32_1}};
-    static const Int8Rows run4_16[] = {{4, bytes_4_16_4}, {2, bytes_4_16_2}, {1, bytes_4_16_1}};
-    static const Int8Rows run2_16[] = {{4, bytes_2_16_4}, {2, bytes_2_16_2}, {1, bytes_2_16_1}};
-    static const Int8Rows words_32[] = {{4, words_32_4}, {2, words_32_2}, {1, words_32_1}};
-    static const Int8Rows words_16[] = {{4, words_16_4}, {2, words_16_2}, {1, words_16_1}};
+    static const Int8Rows run8_32[] = {{4, 1, bytes_8_32_4}, {1, 1, bytes_8_32_1}};
+    static const Int8Rows run4_32[] = {{4, 1, bytes_4_32_4}, {1, 1, bytes_4_32_1}};
+    static const Int8Rows run2_32[] = {{4, 1, bytes_2_32_4}, {1, 1, bytes_2_32_1}};
+    static const Int8Rows run4_16[] = {{4, 1, bytes_4_16_4}, {1, 1, bytes_4_16_1}};
+    static const Int8Rows run2_16[] = {{4, 1, bytes_2_16_4}, {1, 1, bytes_2_16_1}};
+    static const Int8Rows words_32[] = {{4, 1, words_32_4}, {1, 1, words_32_1}};
+    static const Int8Rows words_16[] = {{4, 1, words_16_4}, {1, 1, words_16_1}};
     switch (codes) {
     case INT8_CODES_16:
         return form->block == 32 ? run8_32 : run4_16;

@@ -8,6 +8,7 @@
  *   vi_add16(a,b) vi_sub16(a,b)   words, modulo 2^16
  *   vi_maddubs(u,s)      words: u0·s0 + u1·s1, unsigned times signed bytes, saturated
  *   vi_madd16(a,b)       lanes: a0·b0 + a1·b1 of signed words
+ *   vi_widen_swapped(w,b)   32 signed bytes to 32 words in memory, of every four the middle two swapped
  *   vi_dot(c,u,s)        c + Σ of four products of unsigned and signed bytes, exact (level vnni)
  *   vi_pin(&a)           nothing; keeps gcc from turning a chain of integer sums into a tree, whose
  *                        leaves it then spills (two thirds of the speed of an AVX2 tile)
@@ -118,6 +119,16 @@ INLINE vint vi_low4(vint a)
 INLINE vint vi_high4(vint a)
 {
     return vi_and(vi_shr(a, 4), vi_set1(0x0F0F0F0F));
+}
+
+INLINE void vi_widen_swapped(int16_t *words, const int8_t *bytes)
+{
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+    const __m256i b = _mm256_shuffle_epi8(_mm256_loadu_si256((const __m256i *)bytes), order);
+    _mm256_storeu_si256((__m256i *)words, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(b)));
+    _mm256_storeu_si256((__m256i *)(words + 16),
+                        _mm256_cvtepi8_epi16(_mm256_extracti128_si256(b, 1)));
 }
 
 INLINE void vi_pin(vint *a)

@@ -47,53 +47,72 @@ INLINE void block_dot(const Int8Tile *t, const FormKind kind, const int R, const
         i[0] = vi_add(i[0], odd[0]);
 }
 
-INLINE void packed_tile(const Int8Tile *t, const FormKind kind, const int R, const int B)
+INLINE void packed_block(const Int8Tile *t, const FormKind kind, const int R, const int B, int64_t b,
+                         const uint8_t *block, const int8_t *q, vreal *acc)
 {
     const PackForm *const f = t->form;
     const size_t scales = int8_scales_bytes(f);
-    const uint8_t *block = t->codes;
-    const int8_t *q = t->q;
-    vreal acc[ROWS];
-    int8_open(t, R, acc);
-    for (int64_t b = 0; b < t->blocks; b++, block += t->block_bytes, q += B) {
-        vint i[ROWS];
-        block_dot(t, kind, R, B, block + (f->has_min ? 2 * scales : scales), q, i);
-        if (f->zero != 0) {
+    vint i[ROWS];
+    block_dot(t, kind, R, B, block + (f->has_min ? 2 * scales : scales), q, i);
+    if (f->zero != 0) {
 #pragma GCC unroll 8
-            for (int r = 0; r < R; r++)
-                i[r] = vi_sub(i[r], vi_set1(t->fix[r * t->ldfix + b].zero));
-        }
-        int8_block_end(t, R, B, b, int8_load_scales(f, block), i, acc);
-        if (f->has_min)
-            int8_block_min(t, R, b, int8_load_scales(f, block + scales), acc);
+        for (int r = 0; r < R; r++)
+            i[r] = vi_sub(i[r], vi_set1(t->fix[r * t->ldfix + b].zero));
     }
-    int8_close(t, R, acc);
+    int8_block_end(t, R, B, b, int8_load_scales(f, block), i, acc);
+    if (f->has_min)
+        int8_block_min(t, R, b, int8_load_scales(f, block + scales), acc);
 }
 
-#define PACKED(kind, R, B)                                   \
-    static void packed_##kind##_##B##_##R(const Int8Tile *t) \
-    {                                                        \
-        packed_tile(t, FORM_##kind, R, B);                   \
-    }
+/* P panels: the same block of each in turn. */
+INLINE void packed_tile(const Int8Tile *t, const FormKind kind, const int R, const int P, const int B)
+{
+    const size_t apart = (size_t)t->apart * t->panel_bytes;
+    const uint8_t *block = t->codes;
+    const int8_t *q = t->q;
+    vreal acc[ROWS]; /* R · P */
+#pragma GCC unroll 4
+    for (int v = 0; v < P; v++)
+        int8_open(t, R, v, acc + R * v);
+    for (int64_t b = 0; b < t->blocks; b++, block += t->block_bytes, q += B)
+#pragma GCC unroll 4
+        for (int v = 0; v < P; v++) {
+            if (R <= 4)
+                int8_prefetch(t, P, block + (size_t)v * apart);
+            packed_block(t, kind, R, B, b, block + (size_t)v * apart, q, acc + R * v);
+        }
+#pragma GCC unroll 4
+    for (int v = 0; v < P; v++)
+        int8_close(t, R, v, acc + R * v);
+}
 
-PACKED(Q4, 8, 32) PACKED(Q4, 4, 32) PACKED(Q4, 2, 32) PACKED(Q4, 1, 32)
-PACKED(Q4, 8, 16) PACKED(Q4, 4, 16) PACKED(Q4, 2, 16) PACKED(Q4, 1, 16)
-PACKED(Q8, 8, 32) PACKED(Q8, 4, 32) PACKED(Q8, 2, 32) PACKED(Q8, 1, 32)
-PACKED(Q8, 8, 16) PACKED(Q8, 4, 16) PACKED(Q8, 2, 16) PACKED(Q8, 1, 16)
+#define PACKED(kind, R, P, B)                                      \
+    static void packed_##kind##_##B##_##R##x##P(const Int8Tile *t) \
+    {                                                              \
+        packed_tile(t, FORM_##kind, R, P, B);                      \
+    }
+#define PACKED_ALL(kind, B)                                                                      \
+    PACKED(kind, 8, 1, B)                                                                        \
+    PACKED(kind, 4, 1, B)                                                                        \
+    PACKED(kind, 2, 2, B)                                                                        \
+    PACKED(kind, 2, 1, B)                                                                        \
+    PACKED(kind, 1, 4, B)                                                                        \
+    PACKED(kind, 1, 1, B)                                                                        \
+    static const Int8Rows rows_##kind##_##B[] = {                                                \
+        {8, 1, packed_##kind##_##B##_8x1}, {4, 1, packed_##kind##_##B##_4x1},                    \
+        {2, 2, packed_##kind##_##B##_2x2}, {2, 1, packed_##kind##_##B##_2x1},                    \
+        {1, 4, packed_##kind##_##B##_1x4}, {1, 1, packed_##kind##_##B##_1x1}};
+
+PACKED_ALL(Q4, 32)
+PACKED_ALL(Q4, 16)
+PACKED_ALL(Q8, 32)
+PACKED_ALL(Q8, 16)
 
 const Int8Rows *KERNEL(int8_packed_tiles)(const PackForm *form)
 {
-    static const Int8Rows q4_32[] = {
-        {8, packed_Q4_32_8}, {4, packed_Q4_32_4}, {2, packed_Q4_32_2}, {1, packed_Q4_32_1}};
-    static const Int8Rows q4_16[] = {
-        {8, packed_Q4_16_8}, {4, packed_Q4_16_4}, {2, packed_Q4_16_2}, {1, packed_Q4_16_1}};
-    static const Int8Rows q8_32[] = {
-        {8, packed_Q8_32_8}, {4, packed_Q8_32_4}, {2, packed_Q8_32_2}, {1, packed_Q8_32_1}};
-    static const Int8Rows q8_16[] = {
-        {8, packed_Q8_16_8}, {4, packed_Q8_16_4}, {2, packed_Q8_16_2}, {1, packed_Q8_16_1}};
     if (form->kind == FORM_Q4)
-        return form->block == 32 ? q4_32 : q4_16;
-    return form->block == 32 ? q8_32 : q8_16;
+        return form->block == 32 ? rows_Q4_32 : rows_Q4_16;
+    return form->block == 32 ? rows_Q8_32 : rows_Q8_16;
 }
 
 #endif
