@@ -249,13 +249,14 @@ static int32_t find_sum(Bpe *b, const uint8_t *bytes, size_t n)
 /* The ids of left, right and left+right. */
 static Status find_parts(Bpe *b, Str left, Str right, int32_t ids[3], Error *err)
 {
-    ByteBuf *w = &b->work;
+    ByteBuf *w = &b->work; /* their sum, then room for its bytes; a first byte so that it is never NULL */
+    const size_t both = left.len + right.len;
     w->count = 0;
-    if (bytebuf_append(w, left.ptr, left.len) != ST_OK || bytebuf_append(w, right.ptr, right.len) != ST_OK ||
+    if (bytebuf_append(w, "", 1) != ST_OK || bytebuf_append(w, left.ptr, left.len) != ST_OK ||
+        bytebuf_append(w, right.ptr, right.len) != ST_OK ||
         bytebuf_append(w, left.ptr, left.len) != ST_OK || bytebuf_append(w, right.ptr, right.len) != ST_OK)
         return no_memory(err);
-    uint8_t nothing[1] = {0}; /* an address for two empty parts */
-    uint8_t *out = w->count ? w->data + left.len + right.len : nothing;
+    uint8_t *out = w->data + 1 + both;
     const size_t n = left.len ? bytelevel_decode(out, left.ptr, left.len) : 0;
     const size_t m = n != SIZE_MAX && right.len ? bytelevel_decode(out + n, right.ptr, right.len) : 0;
     if (n != SIZE_MAX && m != SIZE_MAX) {
@@ -265,7 +266,7 @@ static Status find_parts(Bpe *b, Str left, Str right, int32_t ids[3], Error *err
     } else {
         ids[0] = bpe_find_text(b, left.ptr, left.len);
         ids[1] = bpe_find_text(b, right.ptr, right.len);
-        ids[2] = bpe_find_text(b, (const char *)w->data, left.len + right.len);
+        ids[2] = bpe_find_text(b, (const char *)w->data + 1, both);
     }
     return ST_OK;
 }
