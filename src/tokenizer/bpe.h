@@ -58,6 +58,9 @@ typedef struct {
     BpeMerge *merges; /* owned: 1 << merge_bits, open addressing */
     int merge_bits;
     size_t merge_count; /* different pairs */
+    /* One bit for every merge, by the top merge_bits + 2 bits of its hash: most pairs that are asked about do
+     * not merge, and this table stays in a core's cache. */
+    uint64_t *filter; /* owned; bpe_finish makes it */
     int32_t guess;      /* while building: the id that the next merge probably makes */
     bool respelled;     /* a spelling was given a second id: the first one is no longer its own */
     uint64_t *byte_pairs; /* owned, when simple: rank << 32 | id of the merge of two bytes, by left << 8 | right */

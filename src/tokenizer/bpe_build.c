@@ -68,6 +68,7 @@ void bpe_deinit(Bpe *b)
     bytebuf_free(&b->work);
     mem_free_pages(b->slots, slot_bytes(b->slot_bits));
     mem_free_pages(b->merges, merge_bytes(b->merge_bits));
+    mem_free(b->filter);
     mem_free(b->byte_pairs);
     mem_free((void *)b->whole);
     *b = (Bpe){0};
@@ -333,6 +334,18 @@ static Status fill_byte_pairs(Bpe *b)
     return ST_OK;
 }
 
+/* merge_bits is at least 4, so that the filter has a whole word. */
+static Status fill_filter(Bpe *b)
+{
+    b->filter = mem_alloc((size_t)1 << (b->merge_bits + 2 - 6), sizeof *b->filter);
+    for (size_t i = 0; b->filter && i < (size_t)1 << b->merge_bits; i++)
+        if (b->merges[i].pair != UINT64_MAX) {
+            const size_t bit = bpe_filter_bit(b, bpe_mix(b->merges[i].pair));
+            b->filter[bit >> 6] |= (uint64_t)1 << (bit & 63);
+        }
+    return b->filter ? ST_OK : ST_NOMEM;
+}
+
 Status bpe_finish(Bpe *b, Error *err)
 {
     b->simple = true;
@@ -350,7 +363,7 @@ Status bpe_finish(Bpe *b, Error *err)
         }
     }
     b->whole = mem_alloc(b->token_count, 1);
-    if (!b->whole || (b->simple && fill_byte_pairs(b) != ST_OK))
+    if (!b->whole || fill_filter(b) != ST_OK || (b->simple && fill_byte_pairs(b) != ST_OK))
         return no_memory(err);
     bytebuf_free(&b->work);
     return ST_OK;

@@ -134,14 +134,19 @@ static uint64_t heap_pop(Heap *h)
     return top;
 }
 
-/* Look up the merge of symbol i with its right neighbour, and queue it. */
-static void queue_merge(const Bpe *b, Symbol *x, uint32_t i, Heap *h)
+/* Queue the merge m of symbol i with its right neighbour. */
+static void queue_known_merge(Symbol *x, uint32_t i, uint64_t m, Heap *h)
 {
-    const uint64_t m = x[i].next == NOBODY ? BPE_NO_MERGE : bpe_merge_of(b, x[i].id, x[x[i].next].id);
     x[i].rank = (uint32_t)(m >> 32);
     x[i].merged = (int32_t)(uint32_t)m;
     if (m != BPE_NO_MERGE)
         heap_push(h, (uint64_t)x[i].rank << 32 | i);
+}
+
+/* Look it up and queue it. */
+static void queue_merge(const Bpe *b, Symbol *x, uint32_t i, Heap *h)
+{
+    queue_known_merge(x, i, x[i].next == NOBODY ? BPE_NO_MERGE : bpe_merge_of(b, x[i].id, x[x[i].next].id), h);
 }
 
 static void merge_long(const Bpe *b, Symbol *x, Heap *h)
@@ -163,30 +168,34 @@ static void merge_long(const Bpe *b, Symbol *x, Heap *h)
     }
 }
 
-/* ids[0..n) merged in place. Every merge queues at most two and ends one symbol: 3 n keys. */
-static Status encode_long(const Bpe *b, int32_t *ids, size_t *count, BpeScratch *scratch)
+/* ids[0..n) merged in place; bytes: those they stand for, one each, or NULL. Every merge queues at most two
+ * and ends one symbol: 3 n keys. */
+static Status encode_long(const Bpe *b, const uint8_t *bytes, int32_t *ids, size_t *count, BpeScratch *scratch)
 {
     const size_t n = *count;
-    size_t bytes;
+    size_t size;
     if (n == 0) /* the vocabulary knows none of the bytes */
         return ST_OK;
-    if (n >= NOBODY || !size_mul(n, sizeof(Symbol) + 3 * sizeof(uint64_t), &bytes))
+    if (n >= NOBODY || !size_mul(n, sizeof(Symbol) + 3 * sizeof(uint64_t), &size))
         return ST_NOMEM;
-    if (bytes > scratch->block_cap) {
+    if (size > scratch->block_cap) {
         mem_free(scratch->block);
         scratch->block = NULL;
         scratch->block_cap = 0;
-        scratch->block = mem_alloc(bytes, 1);
+        scratch->block = mem_alloc(size, 1);
         if (!scratch->block)
             return ST_NOMEM;
-        scratch->block_cap = bytes;
+        scratch->block_cap = size;
     }
     Heap heap = {.key = scratch->block};
     Symbol *x = (Symbol *)(heap.key + 3 * n);
     for (uint32_t i = 0; i < n; i++)
         x[i] = (Symbol){.id = ids[i], .prev = i == 0 ? NOBODY : i - 1, .next = i + 1 == n ? NOBODY : i + 1};
     for (uint32_t i = 0; i < n; i++)
-        queue_merge(b, x, i, &heap);
+        if (bytes && i + 1 < n)
+            queue_known_merge(x, i, b->byte_pairs[(unsigned)bytes[i] << 8 | bytes[i + 1]], &heap);
+        else
+            queue_merge(b, x, i, &heap);
     merge_long(b, x, &heap);
     *count = 0;
     for (uint32_t i = 0; i != NOBODY; i = x[i].next)
@@ -223,7 +232,7 @@ static Status encode_piece(const Bpe *b, const uint8_t *piece, size_t n, BpeScra
         *count = encode_short(b, piece, n, ids);
     } else {
         *count = first_symbols(b, piece, n, ids);
-        const Status st = encode_long(b, ids, count, scratch);
+        const Status st = encode_long(b, b->simple ? piece : NULL, ids, count, scratch);
         if (st != ST_OK)
             return st;
     }

@@ -41,12 +41,19 @@ static inline uint64_t bpe_hash(uint64_t head, const uint8_t *p, size_t n)
     return h;
 }
 
+static inline size_t bpe_filter_bit(const Bpe *b, uint64_t hash)
+{
+    return (size_t)(hash >> (62 - b->merge_bits));
+}
+
 /* rank << 32 | id of the merge of two ids, or BPE_NO_MERGE. */
 static inline uint64_t bpe_merge_of(const Bpe *b, int32_t left, int32_t right)
 {
-    const uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    const size_t mask = ((size_t)1 << b->merge_bits) - 1;
-    for (size_t i = (size_t)(bpe_mix(pair) >> (64 - b->merge_bits));; i = (i + 1) & mask) {
+    const uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right, hash = bpe_mix(pair);
+    const size_t mask = ((size_t)1 << b->merge_bits) - 1, bit = bpe_filter_bit(b, hash);
+    if (!(b->filter[bit >> 6] >> (bit & 63) & 1))
+        return BPE_NO_MERGE;
+    for (size_t i = (size_t)(hash >> (64 - b->merge_bits));; i = (i + 1) & mask) {
         const BpeMerge *m = &b->merges[i];
         if (m->pair == pair)
             return (uint64_t)m->rank << 32 | (uint32_t)m->id;
