@@ -2,7 +2,7 @@
  * the tiles (int8_tiles.c, int8_vnni.c, int8_amx.c), whose results do not depend on any of this.
  *
  *   few rows    tiles read packed panels; one pass over the weights, which memory feeds
- *   many rows   pieces of K, inside them blocks of 64 rows, inside them panels: a panel's piece is
+ *   many rows   pieces of K, inside them blocks of rows, inside them panels: a panel's piece is
  *               unpacked once (at most 24 KiB of codes, so that they stay in L1) for the block's rows,
  *               whose q stays in L2. Level vnni needs no unpacking but for AMX.
  *
@@ -22,15 +22,15 @@
 
 #define PACKED_ROWS 6
 #define PACKED_BLOCKS 2048 /* of a piece of few rows */
-#define ROW_BLOCK 64
-#define AMX_ROW_BLOCK 128 /* tiles are so fast that unpacking must be shared by more */
+#define ROW_BLOCK 128
+#define ROW_BLOCK_WORDS 64 /* with q as words */
 #define PIECE_BYTES 1536 /* of k, unpacked to bytes */
 #define PIECE_WORDS 768  /* the same, to words */
 #define FIX_MAX 16384
 
 typedef struct {
     Int8Fix fix[FIX_MAX];
-    int16_t q_words[ROW_BLOCK * PIECE_WORDS];
+    int16_t q_words[ROW_BLOCK_WORDS * PIECE_WORDS];
     uint8_t codes[PIECE_BYTES * LANES];
     float scale[PIECE_BYTES / 16 * LANES], min[PIECE_BYTES / 16 * LANES];
 } Work;
@@ -38,7 +38,7 @@ typedef struct {
 static_assert(sizeof(Work) <= LINEAR_SCRATCH, "the work space fits the scratch");
 static_assert(PACKED_ROWS * PACKED_BLOCKS <= FIX_MAX, "few rows have room for their fixes");
 static_assert(2 * PIECE_WORDS <= PIECE_BYTES, "words fit where bytes do");
-static_assert(FIX_MAX / AMX_ROW_BLOCK * 16 >= PIECE_BYTES, "a piece of a block of rows has room for fixes");
+static_assert(FIX_MAX / ROW_BLOCK * 16 >= PIECE_BYTES, "a piece of a block of rows has room for fixes");
 
 typedef struct {
     const LinearShape *s;
@@ -370,7 +370,7 @@ void KERNEL(linear_int8_amx)(const LinearShape *s, float *y, int64_t ldy, const 
     }
     const Call c = call_open(s, y, ldy, x, bias, scratch);
     KERNEL(int8_amx_begin)(s->form->block);
-    walk(&c, PIECE_BYTES, AMX_ROW_BLOCK, amx_piece);
+    walk(&c, PIECE_BYTES, ROW_BLOCK, amx_piece);
     KERNEL(int8_amx_end)();
 }
 
@@ -382,8 +382,10 @@ void KERNEL(linear_int8)(const LinearShape *s, float *y, int64_t ldy, const Quan
     const Call c = call_open(s, y, ldy, x, bias, scratch);
     if (s->M <= PACKED_ROWS)
         walk_packed(&c);
+    else if (s->form->kind == FORM_Q4)
+        walk(&c, PIECE_BYTES, ROW_BLOCK, unpacked_piece);
     else
-        walk(&c, s->form->kind == FORM_Q4 ? PIECE_BYTES : PIECE_WORDS, ROW_BLOCK, unpacked_piece);
+        walk(&c, PIECE_WORDS, ROW_BLOCK_WORDS, unpacked_piece);
 }
 
 #endif
