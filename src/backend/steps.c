@@ -239,11 +239,15 @@ static void linear_int8_columns(const StepContext *c, const Step *s, int64_t pan
                       c->scratch);
 }
 
-typedef void (*ElementFn)(void *y, const void *a, const void *b, int64_t n);
-
-static ElementFn element_kernel(const StepContext *c, Op op)
+/* n consecutive elements from (row, column) on. */
+static void elements(const StepContext *c, const Step *s, int64_t row, int64_t column, int64_t n)
 {
-    return op == OP_ADD ? c->k->add : c->k->silu_mul;
+    void *y = value_at(c, s->out, row, column);
+    const void *a = value_at(c, s->in[0], row, column), *b = value_at(c, s->in[1], row, column);
+    if (s->op == OP_ADD)
+        c->k->add(y, a, b, n);
+    else
+        c->k->silu_mul(y, a, b, n, s->params.limit);
 }
 
 static void element_columns(const StepContext *c, const Step *s, int64_t panel0, int64_t panel1)
@@ -252,14 +256,12 @@ static void element_columns(const StepContext *c, const Step *s, int64_t panel0,
     const int64_t n = min64(panel1 * PANEL_ROWS, width) - column;
     const int64_t rows = context_rows(c, c->program->values[s->out].rows_dim);
     for (int64_t r = 0; r < rows; r++)
-        element_kernel(c, s->op)(value_at(c, s->out, r, column), value_at(c, s->in[0], r, column),
-                                 value_at(c, s->in[1], r, column), n);
+        elements(c, s, r, column, n);
 }
 
 static void element_rows(const StepContext *c, const Step *s, int64_t row0, int64_t row1)
 {
-    element_kernel(c, s->op)(value_at(c, s->out, row0, 0), value_at(c, s->in[0], row0, 0),
-                             value_at(c, s->in[1], row0, 0), (row1 - row0) * value_width(c, s->out));
+    elements(c, s, row0, 0, (row1 - row0) * value_width(c, s->out));
 }
 
 /* ---- the table --------------------------------------------------------------------------------- */

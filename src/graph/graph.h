@@ -67,12 +67,13 @@ typedef enum {
  *               times `scale`; angle and result rounded to float as the reference library does
  *   RMSNORM     (x[T,D], g[D]) eps
  *   LINEAR      (x[T,K], w[N,K] (, bias[N])) → [T,N]
+ *   SILU_MUL    (gate, up) limit (0: none)
  *   ROPE        (x[T,heads·head_dim], table[T,R]) heads, head_dim, interleaved
  *   STATE_WRITE (state, k[T,kv_heads·head_dim], v[…]) → state; writes at the rows' positions
  *   ATTENTION   (q[T,heads·head_dim], state) heads, kv_heads, head_dim, scale, window → [T,heads·head_dim]
  *   SELECT_ROWS (x[T,D]) → [logit rows, D] */
 typedef struct {
-    double eps, scale;
+    double eps, scale, limit;
     int64_t heads, kv_heads, head_dim, window;
     bool interleaved;
 } OpParams;

@@ -17,7 +17,9 @@
 #define PLUMB_KERNELS_KERNELS_H
 
 #include "base/error.h"
-#include "kernels/forms.h"
+#include "kernels/args.h"
+#include "kernels/grad.h"
+#include "kernels/mix.h"
 
 /* An activation row quantised for the int8 mode, in blocks of 32 (K a multiple of 32):
  *     d[b] = max|x|/127 over the block,  q = round-half-even(x / d) (0 when d is 0, within ±127),
@@ -30,39 +32,11 @@ typedef struct {
     int32_t *sum;
 } QuantRows;
 
-/* Which rows and columns of a product to compute. */
-typedef struct {
-    const PackForm *form;
-    const void *panels;     /* packed w, all panels */
-    int64_t N, K;
-    int64_t panel0, panel1; /* outputs 16·panel0 … min(16·panel1, N) − 1 */
-    int64_t M;              /* rows of x and y */
-} LinearShape;
-
-/* Attention of consecutive rows of one sequence over one key/value head. The cache is paged: page p
- * holds the keys and values of positions 64p … 64p+63 of this layer; inside a page this head has
- *     keys    [head_dim][64]            at byte offset key_offset   (transposed: lanes are keys)
- *     values  [64][value_pad]           at byte offset value_offset (value_pad = head_dim up to ×16)
- * of type F32 or F16 in f32 tables (real in the f64 table). Unwritten entries are zero. */
-#define ATTENTION_PAGE 64
-typedef struct {
-    const void *const *pages;
-    size_t key_offset, value_offset;
-    Dtype kv_type;          /* DT_F32 or DT_F16; ignored by the f64 table, whose cache is double */
-    int64_t head_dim;       /* 1 … 4,000 */
-    int64_t group;          /* query heads that share this key/value head */
-    const void *q;          /* real [rows][ld_q]: heads h·head_dim … of this group, consecutive */
-    void *out;              /* real [rows][ld_out], same layout */
-    int64_t ld_q, ld_out;
-    int64_t rows;
-    int64_t position;       /* of the first row; row r sees keys 0 … position+r */
-    int64_t window;         /* > 0: only the last `window` keys (itself included); 0: all */
-    double scale;           /* on q·k */
-} AttentionArgs;
-
 typedef struct {
     const char *name;  /* "scalar", "avx2", … */
     size_t real_bytes; /* 4, or 8 in the f64 table */
+    const GradKernels *grad; /* gradients, losses, optimisers */
+    const MixKernels *mix;   /* DeepSeek-V4's own parts */
 
     /* y[M,N] = x[M,K] · w[N,K]ᵀ (+ bias[N] when not NULL, added after the sum), only the outputs of
      * panels panel0 … panel1−1; other columns of y are not touched. y may not alias x.
@@ -81,7 +55,7 @@ typedef struct {
     /* Rows of x[M][ldx] into `out` (see QuantRows). NULL in the f64 table. */
     void (*quantise_rows)(const QuantRows *out, const float *x, int64_t ldx, int64_t M, int64_t K);
 
-    /* y[t,i] = g[i] · (x[t,i] · 1/sqrt(mean_j x[t,j]² + eps))   (RMSNorm, arXiv:1910.07467).
+    /* y[t,i] = g[i] · (x[t,i] · 1/sqrt(mean_j x[t,j]² + eps))   (RMSNorm, arXiv:1910.07467); gain NULL: g = 1.
      * y may be x. Squares are summed in sixteen lanes, then by a fixed tree. */
     void (*rmsnorm_rows)(void *y, int64_t ldy, const void *x, int64_t ldx, const void *gain,
                          int64_t rows, int64_t d, double eps);
@@ -93,8 +67,8 @@ typedef struct {
     void (*rope_rows)(void *x, int64_t ldx, const int32_t *positions, const float *cos_sin, int64_t rows,
                       int64_t heads, int64_t head_dim, int64_t rot, bool interleaved);
 
-    /* Softmax attention by blocks of 64 keys at absolute positions, ascending, with a running maximum
-     * (online softmax, arXiv:2205.14135). Scores ascend over head_dim, values over keys, one fused
+    /* Softmax attention by blocks of 64 keys at absolute positions, ascending, then by blocks of 64 entries,
+     * ascending, with a running maximum (online softmax, arXiv:2205.14135). Scores ascend over head_dim, values over keys, one fused
      * multiply-add each. The keys and values that a row sees are all that its result depends on: the
      * rest of a page may hold anything, later rows of the same chunk or NaNs of another life.
      * scratch: ATTENTION_SCRATCH bytes, 64-byte aligned, one a thread. out may not alias q. */
@@ -108,8 +82,8 @@ typedef struct {
                      int64_t head_dim);
 
     /* Element-wise over n consecutive elements; y may be an input. silu is within 6 ULP and goes to −0
-     * (not NaN) at −inf. */
-    void (*silu_mul)(void *y, const void *gate, const void *up, int64_t n); /* gate·σ(gate)·up */
+     * (not NaN) at −inf. limit > 0: gate becomes min(gate, limit) and up is clamped to ±limit first. */
+    void (*silu_mul)(void *y, const void *gate, const void *up, int64_t n, double limit); /* gate·σ(gate)·up */
     void (*add)(void *y, const void *a, const void *b, int64_t n);
 
     /* log Σ exp(x[i]), for sampler, losses and log-probabilities: the only one there is. The maximum is

@@ -201,7 +201,10 @@ static Guarded elementwise(Run *run, const Level *level, bool silu, const float 
 {
     Guarded p = reals_of(level, a, n), q = reals_of(level, b, n), y = reals(level, n);
     void *const out = alias == 1 ? p.p : alias == 2 ? q.p : y.p;
-    (silu ? level->k->silu_mul : level->k->add)(out, p.p, q.p, n);
+    if (silu)
+        level->k->silu_mul(out, p.p, q.p, n, 0);
+    else
+        level->k->add(out, p.p, q.p, n);
     memmove(y.p, out, (size_t)n * level->k->real_bytes);
     if (!GUARDED_FREE(&p, &q))
         failed(run, "wrote in front of an input");

@@ -186,7 +186,7 @@ static void run_norm(void *arg)
 static void run_silu(void *arg)
 {
     const Rows *const r = arg;
-    r->k->silu_mul(r->y, r->x, r->z, r->rows * r->d);
+    r->k->silu_mul(r->y, r->x, r->z, r->rows * r->d, 0);
 }
 
 static void run_rope(void *arg)

@@ -23,7 +23,7 @@ void KERNEL(rmsnorm_rows)(void *y, int64_t ldy, const void *x, int64_t ldx, cons
                           int64_t rows, int64_t d, double eps);
 void KERNEL(rope_rows)(void *x, int64_t ldx, const int32_t *positions, const float *cos_sin,
                        int64_t rows, int64_t heads, int64_t head_dim, int64_t rot, bool interleaved);
-void KERNEL(silu_mul)(void *y, const void *gate, const void *up, int64_t n);
+void KERNEL(silu_mul)(void *y, const void *gate, const void *up, int64_t n, double limit);
 void KERNEL(add)(void *y, const void *a, const void *b, int64_t n);
 double KERNEL(logsumexp)(const void *x, int64_t n);
 
@@ -36,6 +36,8 @@ int64_t KERNEL(measure_fma)(int64_t steps, double *sink);
 int64_t KERNEL(measure_bytes)(int64_t steps, double *sink);
 int64_t KERNEL(measure_read)(const void *p, int64_t bytes, double *sink);
 
+extern const GradKernels KERNEL(grad_table);
+extern const MixKernels KERNEL(mix_table);
 extern const Kernels KERNEL(kernel_table);
 #ifdef LEVEL_vnni
 extern const Kernels KERNEL(kernel_table_amx);

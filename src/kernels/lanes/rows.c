@@ -30,11 +30,13 @@ void KERNEL(rmsnorm_rows)(void *y, int64_t ldy, const void *x, int64_t ldx, cons
         const real mean = sum_of_squares(a, d) / (real)d;
         const vreal scale = v_set1(1 / r_sqrt(mean + (real)eps));
         int64_t i = 0;
-        for (; i + LANES <= d; i += LANES)
-            v_store(out + i, v_mul(v_load(g + i), v_mul(v_load(a + i), scale)));
+        for (; i + LANES <= d; i += LANES) {
+            const vreal y16 = v_mul(v_load(a + i), scale);
+            v_store(out + i, g ? v_mul(v_load(g + i), y16) : y16);
+        }
         if (i < d) {
             const vreal tail = v_mul(v_load_part(a + i, d - i), scale);
-            v_store_part(out + i, v_mul(v_load_part(g + i, d - i), tail), d - i);
+            v_store_part(out + i, g ? v_mul(v_load_part(g + i, d - i), tail) : tail, d - i);
         }
     }
 }
@@ -111,11 +113,22 @@ void KERNEL(rope_rows)(void *x, int64_t ldx, const int32_t *positions, const flo
 
 /* ---- element-wise ---- */
 
-void KERNEL(silu_mul)(void *y, const void *gate, const void *up, int64_t n)
+/* a < limit ? a : limit keeps limit for a NaN in a; the operands are in the order that keeps the NaN. */
+INLINE vreal at_most(vreal a, vreal limit)
+{
+    return v_min(limit, a);
+}
+
+void KERNEL(silu_mul)(void *y, const void *gate, const void *up, int64_t n, double limit)
 {
     const real *const g = gate, *const u = up;
+    const vreal high = v_set1((real)limit), low = v_set1(-(real)limit);
     for (int64_t i = 0; i < n; i += LANES) {
-        const vreal a = v_load_part(g + i, n - i), b = v_load_part(u + i, n - i);
+        vreal a = v_load_part(g + i, n - i), b = v_load_part(u + i, n - i);
+        if (limit > 0) {
+            a = at_most(a, high);
+            b = v_max(low, at_most(b, high));
+        }
         v_store_part((real *)y + i, v_mul(v_silu(a), b), n - i);
     }
 }

@@ -7,6 +7,8 @@
 /* The slots that all levels fill. */
 #define COMMON                                    \
     .real_bytes = sizeof(real),                   \
+    .grad = &KERNEL(grad_table),                  \
+    .mix = &KERNEL(mix_table),                    \
     .linear = KERNEL(linear),                     \
     .rmsnorm_rows = KERNEL(rmsnorm_rows),         \
     .rope_rows = KERNEL(rope_rows),               \
