@@ -5,9 +5,12 @@
 
 For every case in DIR: logits and hidden streams against transformers in float32 (tolerance 1e-4), greedy ids,
 the same bits for several --split values, for 1, 2 and 3 threads and for PLUMB_CPU=scalar, and --f64 against
-the three float64 witnesses of llama_ref.py. Prints one line a case; exit status 1 if anything failed.
+the three float64 witnesses of llama_ref.py. Where the case records gradients, `trace --gradients`: the loss, and
+every gradient within 1e-3 of max(its norm, 1e-4 of the norm of the largest). Prints one line a case; exit status 1
+if anything failed.
     logits, hidden, to64   largest |difference|: to transformers float32, and of the logits to float64 (torch tables)
     f64: torch rounded exact   the same for --f64 and each kind of rotary tables
+    grad                       the worst gradient: |difference| / max(norm, 1e-4 largest norm); limit 1e-3
 """
 import argparse
 import os
@@ -19,6 +22,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 LIMIT = 1e-4
+LIMIT_GRADIENT = 1e-3
 LIMIT_F64 = 2e-5        # one unit in the last place of a frequency, at position 120, moves logits by 1e-5
 
 
@@ -35,6 +39,39 @@ def far(a, b):
         return float("inf")
     d = np.abs(a.astype(np.float64) - b.astype(np.float64))
     return float("inf") if np.isnan(d).any() else float(d.max(initial=0.0))
+
+
+def has_gradients(plumb):
+    p = subprocess.run([plumb, "trace", "--help"], capture_output=True, text=True)
+    return "--gradients" in p.stdout + p.stderr
+
+
+def check_gradients(plumb, model, ids, want, out, bad, *flags):
+    """Loss and grad.* of `trace --gradients` against those in `want`; the worst relative distance. A tensor without
+    a recorded gradient may be absent or zero."""
+    got, why = trace(plumb, model, ids, out, "--gradients", *flags)
+    if got is None:
+        bad.append(f"--gradients: {why}")
+        return float("nan")
+    if "loss" not in got or not abs(float(got["loss"].reshape(-1)[0]) - float(want["loss"])) <= 1e-5 * max(1, abs(float(want["loss"]))):
+        bad.append(f"loss {got.get('loss')} expected {want['loss']}")
+    norm = {k: float(np.linalg.norm(v.astype(np.float64))) for k, v in want.items() if k.startswith("grad.")}
+    top, worst = max(norm.values()), 0.0
+    for k in sorted(norm):
+        mine = got.get(k)
+        if mine is None and norm[k] == 0:
+            continue
+        if mine is None or mine.shape != want[k].shape:
+            bad.append(f"{k}: {'missing' if mine is None else mine.shape}, expected {want[k].shape}")
+            continue
+        off = float(np.linalg.norm(mine.astype(np.float64) - want[k].astype(np.float64))) / max(norm[k], 1e-4 * top, 1e-300)
+        if not off <= LIMIT_GRADIENT:
+            bad.append(f"{k}: off by {off:.2e} of its norm {norm[k]:.2e} (largest {top:.2e})")
+        worst = max(worst, off)
+    for k in sorted(set(got) - set(want)):
+        if k.startswith("grad.") and np.abs(got[k]).max(initial=0.0) != 0:
+            bad.append(f"{k}: should have no gradient")
+    return worst
 
 
 def splits_of(count):
@@ -104,7 +141,10 @@ def check(plumb, directory, name, quick, tmp):
         best = np.nanmin(f64)
         if not best <= LIMIT_F64:
             bad.append(f"--f64 off by {best:.2e}")
-    note = f"{logits:8.1e} {hidden:8.1e} {to64:8.1e}   " + " ".join(f"{x:8.1e}" for x in f64)
+    grad = float("nan")
+    if "loss" in want and has_gradients(plumb):
+        grad = check_gradients(plumb, model, ids, want, out, bad)
+    note = f"{logits:8.1e} {hidden:8.1e} {to64:8.1e}   " + " ".join(f"{x:8.1e}" for x in f64) + f"   {grad:8.1e}"
     return bad, note + (f"  ({double['logits'].dtype})" if double is not None else "")
 
 
@@ -118,7 +158,7 @@ def main():
     end = ".expected.safetensors"
     names = sorted(f[:-len(end)] for f in os.listdir(a.dir) if f.endswith(end) and a.only in f)
     failed = 0
-    print(f"{'case':32} {'logits':>8} {'hidden':>8} {'to64':>8}   {'f64:torch':>8} {'rounded':>8} {'exact':>8}")
+    print(f"{'case':32} {'logits':>8} {'hidden':>8} {'to64':>8}   {'f64:torch':>8} {'rounded':>8} {'exact':>8}   {'grad':>8}")
     with tempfile.TemporaryDirectory() as tmp:
         for name in names:
             bad, note = check(a.plumb, a.dir, name, a.quick, tmp)

@@ -110,6 +110,16 @@ def forward(model, ids):
     return logits, hidden
 
 
+def gradients(config, state, ids):
+    """Mean next-token cross-entropy in float32, and its gradient of every weight, as loss and grad.NAME."""
+    model = build(config, state, torch.float32, "eager")
+    x = torch.tensor([ids])
+    loss = model(x, labels=x, use_cache=False).loss
+    loss.backward()
+    return {"loss": loss.detach().reshape(())} | {"grad." + k: p.grad.contiguous()
+                                                   for k, p in model.named_parameters()}
+
+
 class DoubleModel:
     """The float64 runs; the rotary tables can be exchanged between calls."""
 

@@ -7,8 +7,9 @@
 
 Per case: DIR/NAME (a Hugging Face directory) or DIR/NAME.gguf, DIR/NAME.ids (white space between ids),
 DIR/NAME.expected.safetensors with logits, hidden.N (output of decoder layer N, before the final norm),
-logits_f64_* (see llama_ref.py; `torch` only in the recorded ones), greedy_ids; its metadata (`about`) names versions,
-the smallest distance of the two best logits on the greedy way, and the largest |logit|.
+logits_f64_* (see llama_ref.py; `torch` only in the recorded ones), greedy_ids, and for directories loss (mean
+next-token cross-entropy) and grad.NAME of it; its metadata (`about`) names versions, the smallest distance of the
+two best logits on the greedy way, and the largest |logit|.
 Everything is seeded: the same versions write the same files.
 """
 import argparse
@@ -266,6 +267,8 @@ def make_case(out, name):
         raise ValueError(f"{name}: no ids with a greedy gap above {GAP}")
     if options.get("keep"):
         tensors = {k: v for k, v in tensors.items() if not k.startswith("logits_f64") or k.endswith("torch")}
+    if form != "gguf" and count > 1:
+        tensors |= llama_ref.gradients(config, held, ids)
     single = tensors["logits"]
     noise = float((single.double() - tensors["logits_f64_torch"]).abs().max())
     note = {"torch": torch.__version__, "transformers": transformers.__version__,
