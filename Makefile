@@ -12,7 +12,7 @@ all: $(BUILD)/plumb ## build the program, build/plumb
 
 # ---- flags ----------------------------------------------------------------------------------------
 
-PACKAGES := libutf8proc libedit jansson libcrypto
+PACKAGES := libutf8proc libedit jansson libcrypto yaml-0.1
 NEEDS_NO_PACKAGES := help clean format tidy check-headers
 ifneq ($(filter-out $(NEEDS_NO_PACKAGES),$(or $(MAKECMDGOALS),all)),)
 PACKAGE_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES))

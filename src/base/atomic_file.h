@@ -4,17 +4,19 @@
 #define PLUMB_BASE_ATOMIC_FILE_H
 
 #include "base/error.h"
+#include "base/fileio.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct {
     char *path, *tmp; /* owned; NULL: not open */
-    int fd;
+    const Files *fs;
+    FileHandle *handle;
 } AtomicFile;
 
-/* Creates "PATH.tmp-PID". On failure *f is untouched. Errors name the path. */
-MUST_USE Status atomic_file_open(AtomicFile *f, const char *path, Error *err);
+/* Creates "PATH.tmp-PID" among these files. On failure *f is untouched. Errors name the path. */
+MUST_USE Status atomic_file_open(AtomicFile *f, const Files *fs, const char *path, Error *err);
 
 /* Write at an offset, in any order; bytes never written are zero. */
 MUST_USE Status atomic_file_write(AtomicFile *f, uint64_t offset, const void *data, size_t size, Error *err);

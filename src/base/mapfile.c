@@ -107,7 +107,7 @@ Status file_write_atomic(const char *path, const void *data, size_t size, Error 
 {
     AtomicFile f = {0};
     Status st = ST_OK;
-    TRY(atomic_file_open(&f, path, err));
+    TRY(atomic_file_open(&f, files_real(), path, err));
     TRY(atomic_file_write(&f, 0, data, size, err));
     TRY(atomic_file_commit(&f, err));
     return ST_OK;

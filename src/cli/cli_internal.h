@@ -41,17 +41,6 @@ const CliCommand *cli_command_named(const CliCommand *const *commands, const cha
 /* Is `word` (n bytes) in a list separated by spaces? A NULL list is empty. */
 bool word_in_list(const char *list, const char *word, size_t n);
 
-/* Remember the best of many candidates for a misspelt word. */
-typedef struct {
-    const char *word;
-    size_t len;
-    const char *best; /* borrowed candidate, best_len bytes; NULL while none is near */
-    size_t best_len;
-    int best_distance;
-} Nearest;
-void nearest_init(Nearest *n, const char *word, size_t len);
-void nearest_try(Nearest *n, const char *candidate, size_t len);
-
 /* cli_foreign.c: what we have instead of an option or command of another program; NULL: unknown. The name
  * comes without its dashes. */
 const char *foreign_option(const char *name, size_t n);

@@ -9,6 +9,7 @@
  * Every message names the option as it was written and the value it met. */
 #include "cli/cli_internal.h"
 
+#include "base/nearest.h"
 #include "base/mem.h"
 
 #include <errno.h>

@@ -7,6 +7,7 @@
 #define PLUMB_FORMATS_SAFETENSORS_H
 
 #include "base/error.h"
+#include "base/fileio.h"
 #include "base/kv.h"
 #include "formats/tensordir.h"
 #include "tensor/dtype.h"
@@ -43,6 +44,9 @@ MUST_USE Status safetensors_writer_create(SafetensorsWriter **out, Error *err);
 /* Removes what is unfinished; finished files stay. NULL is fine. */
 void safetensors_writer_destroy(SafetensorsWriter *w);
 
+/* Before begin: write among these files instead of files_real(). */
+void safetensors_writer_files(SafetensorsWriter *w, const Files *fs);
+
 /* Before begin. Names and values are copied; a name declared twice, or of a type that safetensors does not
  * have, is ST_INVALID. Metadata is written in the order given. */
 MUST_USE Status safetensors_writer_meta(SafetensorsWriter *w, const char *key, const char *value, Error *err);
@@ -77,5 +81,7 @@ typedef struct {
 
 MUST_USE Status safetensors_save(const char *path, const SafetensorsItem *items, int64_t count,
                                  const char *const *meta, Error *err);
+MUST_USE Status safetensors_save_in(const Files *fs, const char *path, const SafetensorsItem *items, int64_t count,
+                                    const char *const *meta, Error *err);
 
 #endif

@@ -27,6 +27,7 @@ typedef struct {
 } Meta;
 
 struct SafetensorsWriter {
+    const Files *fs;
     TensorTable tensors; /* offset: in the data of its shard; file: its shard */
     uint64_t *written;   /* per tensor */
     size_t *order;       /* positions in `tensors`, as they lie in the files */
@@ -56,8 +57,15 @@ Status safetensors_writer_create(SafetensorsWriter **out, Error *err)
     SafetensorsWriter *w = mem_alloc(1, sizeof *w);
     if (!w)
         return error_set(err, ST_NOMEM, "no memory for a safetensors writer");
+    w->fs = files_real();
     *out = w;
     return ST_OK;
+}
+
+void safetensors_writer_files(SafetensorsWriter *w, const Files *fs)
+{
+    CHECK(!w->begun);
+    w->fs = fs;
 }
 
 void safetensors_writer_destroy(SafetensorsWriter *w)
@@ -252,7 +260,7 @@ MUST_USE static Status open_shard(SafetensorsWriter *w, size_t shard, const char
         TRY(join_path(joined, w->dir, s->name, err));
         path = joined;
     }
-    TRY(atomic_file_open(&s->file, path, err));
+    TRY(atomic_file_open(&s->file, w->fs, path, err));
     TRY(write_header(w, shard, err));
 out:
     return st;
@@ -341,7 +349,7 @@ MUST_USE static Status write_index(SafetensorsWriter *w, Error *err)
     Status st = ST_OK;
     TRY(json_write_finish(&j, err));
     TRY(join_path(path, w->dir, "model.safetensors.index.json", err));
-    TRY(atomic_file_open(&file, path, err));
+    TRY(atomic_file_open(&file, w->fs, path, err));
     TRY(atomic_file_write(&file, 0, j.buf, j.len, err));
     TRY(atomic_file_write(&file, j.len, "\n", 1, err));
     TRY(atomic_file_commit(&file, err));
@@ -364,12 +372,13 @@ out:
     return st;
 }
 
-Status safetensors_save(const char *path, const SafetensorsItem *items, int64_t count, const char *const *meta,
-                        Error *err)
+Status safetensors_save_in(const Files *fs, const char *path, const SafetensorsItem *items, int64_t count,
+                           const char *const *meta, Error *err)
 {
     SafetensorsWriter *w = NULL;
     Status st = ST_OK;
     TRY(safetensors_writer_create(&w, err));
+    safetensors_writer_files(w, fs);
     for (; meta && *meta; meta += 2)
         TRY(safetensors_writer_meta(w, meta[0], meta[1], err));
     for (int64_t k = 0; k < count; k++)
@@ -383,4 +392,10 @@ Status safetensors_save(const char *path, const SafetensorsItem *items, int64_t 
 out:
     safetensors_writer_destroy(w);
     return st;
+}
+
+Status safetensors_save(const char *path, const SafetensorsItem *items, int64_t count, const char *const *meta,
+                        Error *err)
+{
+    return safetensors_save_in(files_real(), path, items, count, meta, err);
 }
