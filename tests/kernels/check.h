@@ -120,6 +120,9 @@ static inline bool is_canary(const void *p, size_t bytes)
 
 /* ---- one run of one check ---- */
 
+#define SCRATCH_MAX GRAD_SCRATCH /* no kernel wants more */
+_Static_assert(LINEAR_SCRATCH <= SCRATCH_MAX && ATTENTION_SCRATCH <= SCRATCH_MAX, "room for every kernel");
+
 typedef struct {
     Level level;
     const Kernels *scalar;
@@ -302,7 +305,7 @@ CHECK_UNUSED static bool check_run(const Level *level, const KernelCheck *check,
     const pid_t child = fork();
     if (child == 0) {
         Run run = {.level = *level, .scalar = kernels_at(LEVEL_SCALAR), .quick = quick, .random = 1};
-        run.scratch = guarded(LINEAR_SCRATCH > ATTENTION_SCRATCH ? LINEAR_SCRATCH : ATTENTION_SCRATCH);
+        run.scratch = guarded(SCRATCH_MAX);
         check->run(&run);
         if (!guarded_free(&run.scratch))
             failed(&run, "wrote in front of the scratch memory");

@@ -4,7 +4,7 @@
  * panels. Floats must stay within K·u·Σ|x·w| of it, doubles within the same with their u; beyond that
  * every float level must give the bits of the scalar one, any split into panel ranges the bits of the
  * whole, and every row alone the bits it has in the batch. */
-#include "check.h"
+#include "weights.h"
 
 static const Dtype types[] = {DT_F32,  DT_F16,  DT_BF16, DT_F8_E4M3, DT_Q4_0, DT_Q4_1, DT_Q5_0,
                               DT_Q5_1, DT_Q8_0, DT_Q2_K, DT_Q3_K,    DT_Q4_K, DT_Q5_K, DT_Q6_K};
@@ -24,68 +24,6 @@ typedef struct {
     Guarded panels;
     float *x, *bias; /* [M][K], [N] */
 } Operands;
-
-/* Where a block keeps its float16 scales: random bytes there would be infinite now and then. */
-static int scale_offsets(Dtype t, int *offsets)
-{
-    switch (t) {
-    case DT_Q2_K:
-        return offsets[0] = 80, offsets[1] = 82, 2;
-    case DT_Q3_K:
-        return offsets[0] = 108, 1;
-    case DT_Q6_K:
-        return offsets[0] = 208, 1;
-    case DT_Q4_1:
-    case DT_Q5_1:
-    case DT_Q4_K:
-    case DT_Q5_K:
-        return offsets[0] = 0, offsets[1] = 2, 2;
-    default:
-        return offsets[0] = 0, 1;
-    }
-}
-
-static void put_u16(uint8_t *p, uint16_t x)
-{
-    memcpy(p, &x, sizeof x);
-}
-
-static void random_blocks(Run *run, uint8_t *dst, Dtype t, size_t bytes, bool tame)
-{
-    const size_t block = (size_t)dtype_info(t)->block_bytes;
-    int offsets[2];
-    const int scales = scale_offsets(t, offsets);
-    for (size_t i = 0; i < bytes; i++)
-        dst[i] = (uint8_t)random_u64(run);
-    for (size_t b = 0; tame && b < bytes; b += block)
-        for (int i = 0; i < scales; i++)
-            put_u16(dst + b + offsets[i], f32_to_f16((float)random_unit(run)));
-}
-
-static uint8_t *random_weights(Run *run, Dtype t, int64_t n, InputKind kind)
-{
-    const size_t bytes = dtype_row_bytes(t, n);
-    uint8_t *const p = mem_alloc(bytes + 1, 1);
-    if (!p)
-        exit(3);
-    if (t == DT_F8_E4M3) {
-        for (int64_t i = 0; i < n; i++)
-            p[i] = (uint8_t)(random_u64(run) % 127 | random_u64(run) << 7);
-        return p;
-    }
-    if (t != DT_F32 && t != DT_F16 && t != DT_BF16) {
-        random_blocks(run, p, t, bytes, kind != IN_SPECIAL);
-        return p;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        const float w = random_float(run, kind);
-        if (t == DT_F32)
-            memcpy(p + 4 * i, &w, 4);
-        else
-            put_u16(p + 2 * i, t == DT_F16 ? f32_to_f16(w) : f32_to_bf16(w));
-    }
-    return p;
-}
 
 static Operands operands(Run *run, const Shape *shape)
 {

@@ -5,6 +5,9 @@
 #include "kernels/kernels.h"
 #include "kernels/lanes/vec.h"
 
+/* Weights k0 … k1−1 (multiples of the form's block, or K) of a panel as [k1−k0][16] reals. */
+void KERNEL(decode_panel)(const PackForm *f, real *dst, const void *panel, int64_t k0, int64_t k1);
+
 void KERNEL(linear)(const LinearShape *s, void *y, int64_t ldy, const void *x, int64_t ldx,
                     const void *bias, void *scratch);
 
@@ -31,6 +34,27 @@ void KERNEL(attention)(const AttentionArgs *a, void *scratch);
 void KERNEL(kv_write)(void *page, size_t key_offset, size_t value_offset, Dtype kv_type,
                       int64_t entry0, int64_t rows, const void *k, int64_t ldk, const void *v,
                       int64_t ldv, int64_t head_dim);
+
+/* ---- training: contracts in kernels/grad.h ---- */
+
+void KERNEL(linear_back)(const LinearShape *s, void *dx, int64_t lddx, const void *dy, int64_t lddy,
+                         void *scratch);
+void KERNEL(weight_grad)(void *dw, int64_t lddw, const void *dy, int64_t lddy, const void *x, int64_t ldx,
+                         int64_t M, int64_t n0, int64_t n1, int64_t K, void *scratch);
+void KERNEL(column_sum)(void *dst, const void *x, int64_t ldx, int64_t rows, int64_t columns);
+void KERNEL(rmsnorm_back)(void *dx, int64_t lddx, void *dgain_rows, int64_t lddgain, const void *x,
+                          int64_t ldx, const void *gain, const void *dy, int64_t lddy, int64_t rows,
+                          int64_t d, double eps);
+void KERNEL(silu_mul_back)(void *dgate, void *dup, const void *gate, const void *up, const void *dy,
+                           int64_t n, double limit);
+void KERNEL(cross_entropy)(void *logits, int64_t ld, int64_t rows, int64_t V, const int32_t *target,
+                           const float *weight, void *loss);
+void KERNEL(embed_back)(void *dtable, int64_t lddt, const void *dx, int64_t lddx, const int32_t *ids,
+                        int64_t rows, int64_t c0, int64_t c1);
+#if !REAL_IS_DOUBLE
+void KERNEL(adamw)(float *w, float *m, float *v, const float *grad, int64_t n, const AdamStep *s);
+double KERNEL(sum_squares)(const float *x, int64_t n);
+#endif
 
 int64_t KERNEL(measure_fma)(int64_t steps, double *sink);
 int64_t KERNEL(measure_bytes)(int64_t steps, double *sink);
