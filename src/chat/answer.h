@@ -14,9 +14,10 @@
 
 typedef struct ChatAnswer ChatAnswer;
 
-/* `f` may be NULL: plain text without thinking. f and t are borrowed until destroy, stops until return.
+/* `f` may be NULL: plain text without thinking. `flags`: those the prompt was rendered with. f and t are
+ * borrowed until destroy, stops until return.
  * An empty stop text, or one above ANSWER_STOP_BYTES_MAX: ST_INVALID. *out is owned. */
-MUST_USE Status chat_answer_create(ChatAnswer **out, const ChatFormat *f, const Tokenizer *t,
+MUST_USE Status chat_answer_create(ChatAnswer **out, const ChatFormat *f, const Tokenizer *t, unsigned flags,
                                    const char *const *stops, int64_t stop_count, ChatEventFn fn, void *arg,
                                    Error *err);
 void chat_answer_destroy(ChatAnswer *a); /* NULL is fine */

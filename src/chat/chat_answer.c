@@ -107,7 +107,7 @@ static Status copy_stops(ChatAnswer *a, const char *const *stops, int64_t count,
     return ST_OK;
 }
 
-Status chat_answer_create(ChatAnswer **out, const ChatFormat *f, const Tokenizer *t,
+Status chat_answer_create(ChatAnswer **out, const ChatFormat *f, const Tokenizer *t, unsigned flags,
                           const char *const *stops, int64_t stop_count, ChatEventFn fn, void *arg,
                           Error *err)
 {
@@ -120,7 +120,7 @@ Status chat_answer_create(ChatAnswer **out, const ChatFormat *f, const Tokenizer
     a->arg = arg;
     tokenstream_init(&a->stream, t, true);
     TRY(copy_stops(a, stops, stop_count, err));
-    TRY(chat_parser_create(&a->parser, f, on_event, a, err));
+    TRY(chat_parser_create(&a->parser, f, flags, on_event, a, err));
     *out = a;
     return ST_OK;
 out:

@@ -149,13 +149,13 @@ static Status find_template(ByteBuf *out, const Kv *kv, const char *path, Error 
     return find_in_directory(out, path, err);
 }
 
-static int32_t find_token(const Tokenizer *t, const char *text)
+int32_t chat_format_find_token(const Tokenizer *t, const char *text)
 {
     const int32_t id = tokenizer_find(t, text, strlen(text));
     return id >= 0 && tokenizer_is_added(t, id) ? id : -1;
 }
 
-static void add_stop(ChatFormat *f, int32_t id)
+void chat_format_add_stop(ChatFormat *f, int32_t id)
 {
     for (int64_t i = 0; i < f->stop_count; i++)
         if (f->stop_ids[i] == id)
@@ -169,21 +169,21 @@ static void add_stop(ChatFormat *f, int32_t id)
 static Status bind_tokens(ChatFormat *f, const Tokenizer *t, Error *err)
 {
     f->tokenizer = t;
-    f->start_id = find_token(t, "<|im_start|>");
-    f->end_id = find_token(t, "<|im_end|>");
+    f->start_id = chat_format_find_token(t, "<|im_start|>");
+    f->end_id = chat_format_find_token(t, "<|im_end|>");
     if (f->start_id < 0 || f->end_id < 0)
         return error_set(err, ST_UNSUPPORTED, "chat template: the vocabulary has no token %s",
                          f->start_id < 0 ? "<|im_start|>" : "<|im_end|>");
     f->bos_id = tokenizer_bos(t);
     if (f->shape.bos && f->bos_id < 0)
         return error_set(err, ST_UNSUPPORTED, "chat template: it begins with a BOS token, the tokenizer names none");
-    const int32_t end_of_text = find_token(t, "<|endoftext|>");
-    add_stop(f, f->end_id);
-    add_stop(f, tokenizer_eos(t));
-    add_stop(f, tokenizer_eot(t));
-    add_stop(f, end_of_text);
-    f->think_id = find_token(t, CHAT_THINK_OPEN);
-    f->think_end_id = find_token(t, CHAT_THINK_CLOSE);
+    const int32_t end_of_text = chat_format_find_token(t, "<|endoftext|>");
+    chat_format_add_stop(f, f->end_id);
+    chat_format_add_stop(f, tokenizer_eos(t));
+    chat_format_add_stop(f, tokenizer_eot(t));
+    chat_format_add_stop(f, end_of_text);
+    f->think_id = chat_format_find_token(t, CHAT_THINK_OPEN);
+    f->think_end_id = chat_format_find_token(t, CHAT_THINK_CLOSE);
     f->thinks = f->think_id >= 0 && f->think_end_id >= 0;
     /* Without special tokens a text cannot forge a turn, provided that what makes turns is special. */
     const bool safe = tokenizer_is_special(t, f->start_id) && tokenizer_is_special(t, f->end_id) &&
@@ -192,25 +192,43 @@ static Status bind_tokens(ChatFormat *f, const Tokenizer *t, Error *err)
     return ST_OK;
 }
 
+/* By the template; *f is zeroed. */
+static Status open_by_template(ChatFormat *f, const Kv *kv, const char *path, const Tokenizer *tokenizer, Error *err)
+{
+    ByteBuf text = {0};
+    Status st = ST_OK;
+    TRY(find_template(&text, kv, path, err));
+    TRY(chat_template_recognise(&f->shape, (const char *)text.data, text.count, err));
+    TRY(bind_tokens(f, tokenizer, err));
+    f->text = mem_strndup((const char *)text.data, text.count);
+    if (!f->text)
+        st = error_set(err, ST_NOMEM, "chat template: no memory");
+out:
+    bytebuf_free(&text);
+    return st;
+}
+
 Status chat_format_open(ChatFormat **out, const Kv *kv, const char *model_path, const Tokenizer *tokenizer,
                         Error *err)
 {
-    ByteBuf text = {0};
-    ChatFormat *f = NULL;
-    Status st = find_template(&text, kv, model_path, err);
-    if (st == ST_OK) {
-        f = mem_alloc(1, sizeof *f);
-        st = f ? ST_OK : error_set(err, ST_NOMEM, "chat template: no memory");
-    }
+    ChatFormat *const f = mem_alloc(1, sizeof *f);
+    if (!f)
+        return error_set(err, ST_NOMEM, "chat template: no memory");
+    const bool v4 = chat_v4_is_model(kv) && chat_v4_has_tokens(tokenizer);
+    const Status st = v4 ? chat_v4_bind(f, kv, tokenizer, err) : open_by_template(f, kv, model_path, tokenizer, err);
     if (st == ST_OK)
-        st = chat_template_recognise(&f->shape, (const char *)text.data, text.count, err);
-    if (st == ST_OK)
-        st = bind_tokens(f, tokenizer, err);
-    if (st == ST_OK) {
-        f->text = mem_strndup((const char *)text.data, text.count);
-        st = f->text ? ST_OK : error_set(err, ST_NOMEM, "chat template: no memory");
-    }
-    bytebuf_free(&text);
+        *out = f;
+    else
+        chat_format_close(f);
+    return st;
+}
+
+Status chat_format_deepseek_v4(ChatFormat **out, const Tokenizer *tokenizer, Error *err)
+{
+    ChatFormat *const f = mem_alloc(1, sizeof *f);
+    if (!f)
+        return error_set(err, ST_NOMEM, "chat format: no memory");
+    const Status st = chat_v4_bind(f, NULL, tokenizer, err);
     if (st == ST_OK)
         *out = f;
     else
@@ -229,8 +247,7 @@ void chat_format_close(ChatFormat *f)
 
 const char *chat_format_name(const ChatFormat *f)
 {
-    (void)f;
-    return "chatml";
+    return f->kind == CHAT_KIND_V4 ? "deepseek-v4" : "chatml";
 }
 
 const char *chat_format_default_system(const ChatFormat *f)
@@ -246,6 +263,11 @@ const char *chat_format_template(const ChatFormat *f)
 bool chat_format_thinks(const ChatFormat *f)
 {
     return f->thinks;
+}
+
+bool chat_format_has_modes(const ChatFormat *f)
+{
+    return f->kind == CHAT_KIND_V4;
 }
 
 const int32_t *chat_format_stop_ids(const ChatFormat *f, int64_t *count)

@@ -6,6 +6,9 @@
  *   TEXT_LEAD  behind </think>: white space goes, anything else: TEXT
  *   TEXT       to the end; tags in it are text
  *
+ * A format with modes says beforehand whether there is thinking: the answer begins in THINKING or TEXT,
+ * white space counts, and TEXT follows </think> at once.
+ *
  * What is held is ASCII, so events never begin or end inside a character unless the input does. */
 #include "chat/chat_internal.h"
 
@@ -20,22 +23,27 @@ typedef enum { START, LEAD, THINKING, TEXT_LEAD, TEXT } ParserState;
 struct ChatParser {
     ChatEventFn fn;
     void *arg;
-    bool thinks;
-    ParserState state;
+    bool verbatim; /* white space is part of what is said */
+    ParserState first, state;
     char held[SPACE_MAX + sizeof CHAT_THINK_CLOSE];
     size_t held_count; /* white space, then the beginning of a tag */
     size_t tag_count;  /* bytes of the tag among them */
 };
 
-Status chat_parser_create(ChatParser **out, const ChatFormat *f, ChatEventFn fn, void *arg, Error *err)
+Status chat_parser_create(ChatParser **out, const ChatFormat *f, unsigned flags, ChatEventFn fn, void *arg,
+                          Error *err)
 {
     ChatParser *const p = mem_alloc(1, sizeof *p);
     if (!p)
         return error_set(err, ST_NOMEM, "chat: no memory for a parser");
     p->fn = fn;
     p->arg = arg;
-    p->thinks = f && chat_format_thinks(f);
-    p->state = p->thinks ? START : TEXT;
+    p->verbatim = f && chat_format_has_modes(f);
+    if (p->verbatim)
+        p->first = flags & CHAT_THINK ? THINKING : TEXT;
+    else
+        p->first = f && chat_format_thinks(f) ? START : TEXT;
+    p->state = p->first;
     *out = p;
     return ST_OK;
 }
@@ -83,11 +91,11 @@ static bool hold(ChatParser *p, char c)
         p->held[p->held_count++] = c;
         if (tag[++p->tag_count] == 0) {
             p->held_count = p->tag_count = 0;
-            p->state = p->state == START ? LEAD : TEXT_LEAD;
+            p->state = p->state == START ? LEAD : p->verbatim ? TEXT : TEXT_LEAD;
         }
         return true;
     }
-    if (is_space(c) && p->held_count < SPACE_MAX) {
+    if (!p->verbatim && is_space(c) && p->held_count < SPACE_MAX) {
         p->held[p->held_count++] = c;
         return true;
     }
@@ -127,5 +135,5 @@ void chat_parser_feed(ChatParser *p, const char *bytes, size_t len)
 void chat_parser_finish(ChatParser *p)
 {
     emit_held(p);
-    p->state = p->thinks ? START : TEXT;
+    p->state = p->first;
 }

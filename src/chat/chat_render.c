@@ -8,14 +8,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-typedef struct {
-    const ChatFormat *format;
-    IdBuf *ids;     /* NULL: text is wanted */
-    ByteBuf *loss;  /* may be NULL */
-    ByteBuf *text;
-    ByteBuf piece;  /* between two markers */
-    Error *err;
-} Renderer;
+int64_t chat_last_message(const ChatMessage *messages, int64_t count, ChatRole role)
+{
+    while (count > 0 && messages[count - 1].role != role)
+        count--;
+    return count - 1;
+}
 
 static Status add_loss(Renderer *r, bool loss)
 {
@@ -23,7 +21,7 @@ static Status add_loss(Renderer *r, bool loss)
     return r->loss ? bytebuf_append(r->loss, &byte, 1) : ST_OK;
 }
 
-static Status put_marker(Renderer *r, int32_t id, bool loss)
+Status chat_put_marker(Renderer *r, int32_t id, bool loss)
 {
     if (r->ids) {
         const Status st = idbuf_push(r->ids, id);
@@ -33,9 +31,8 @@ static Status put_marker(Renderer *r, int32_t id, bool loss)
     return bytebuf_append(r->text, s.ptr, s.len);
 }
 
-/* The piece's ids; loss on those that hold anything behind its first `header` bytes, if `words`. A
- * normaliser may change the content's bytes, but never the header's, which are ASCII and end a line. */
-static Status put_piece(Renderer *r, size_t header, bool words)
+/* A normaliser may change the content's bytes, but never the header's, which are ASCII and end a line. */
+Status chat_put_piece(Renderer *r, size_t header, bool words)
 {
     Status st = ST_OK;
     if (!r->ids)
@@ -63,43 +60,49 @@ out:
     return st;
 }
 
-static Status put_turn(Renderer *r, ChatRole role, const char *content)
+static Status put_turn(Renderer *r, ChatRole role, const char *content, bool words)
 {
     static const char *const names[] = {"system", "user", "assistant"};
     Status st = ST_OK;
     CHECK((unsigned)role < sizeof names / sizeof *names);
-    const bool words = role == CHAT_ASSISTANT;
-    TRY(put_marker(r, r->format->start_id, false));
+    TRY(chat_put_marker(r, r->format->start_id, false));
     TRY(set_piece(r, names[role], "\n", content));
-    TRY(put_piece(r, strlen(names[role]) + 1, words));
-    TRY(put_marker(r, r->format->end_id, words));
+    TRY(chat_put_piece(r, strlen(names[role]) + 1, words));
+    TRY(chat_put_marker(r, r->format->end_id, words));
     TRY(set_piece(r, "\n", "", ""));
-    TRY(put_piece(r, 0, false));
+    TRY(chat_put_piece(r, 0, false));
+out:
+    return st;
+}
+
+static Status put_chatml(Renderer *r, const ChatMessage *messages, int64_t count, unsigned flags)
+{
+    Status st = ST_OK;
+    const int64_t first = flags & CHAT_LOSS_LAST ? chat_last_message(messages, count, CHAT_ASSISTANT) : 0;
+    if (r->format->shape.bos)
+        TRY(chat_put_marker(r, r->format->bos_id, false));
+    if (r->format->shape.default_system && messages[0].role != CHAT_SYSTEM)
+        TRY(put_turn(r, CHAT_SYSTEM, r->format->shape.default_system, false));
+    for (int64_t i = 0; i < count; i++) {
+        st = put_turn(r, messages[i].role, messages[i].content, messages[i].role == CHAT_ASSISTANT && i >= first);
+        if (st != ST_OK)
+            return error_context(r->err, st, "message %" PRId64, i + 1);
+    }
+    if (flags & CHAT_GENERATION_PROMPT) {
+        TRY(chat_put_marker(r, r->format->start_id, false));
+        TRY(set_piece(r, "assistant\n", "", ""));
+        TRY(chat_put_piece(r, 0, false));
+    }
 out:
     return st;
 }
 
 static Status put_all(Renderer *r, const ChatMessage *messages, int64_t count, unsigned flags)
 {
-    Status st = ST_OK;
     if (count < 1)
         return error_set(r->err, ST_INVALID, "chat: a conversation without messages");
-    if (r->format->shape.bos)
-        TRY(put_marker(r, r->format->bos_id, false));
-    if (r->format->shape.default_system && messages[0].role != CHAT_SYSTEM)
-        TRY(put_turn(r, CHAT_SYSTEM, r->format->shape.default_system));
-    for (int64_t i = 0; i < count; i++) {
-        st = put_turn(r, messages[i].role, messages[i].content);
-        if (st != ST_OK)
-            return error_context(r->err, st, "message %" PRId64, i + 1);
-    }
-    if (flags & CHAT_GENERATION_PROMPT) {
-        TRY(put_marker(r, r->format->start_id, false));
-        TRY(set_piece(r, "assistant\n", "", ""));
-        TRY(put_piece(r, 0, false));
-    }
-out:
-    return st;
+    return r->format->kind == CHAT_KIND_V4 ? chat_v4_render(r, messages, count, flags)
+                                           : put_chatml(r, messages, count, flags);
 }
 
 Status chat_render(const ChatFormat *f, const ChatMessage *messages, int64_t count, unsigned flags,

@@ -19,6 +19,7 @@ typedef struct {
     char **stops;    /* owned, with its texts */
     int64_t stop_count;
     int64_t max_tokens; /* 0: until the context is full */
+    unsigned mode; /* CHAT_THINK and an effort, for formats that have modes; the others ignore it */
     bool verbose, quiet;
     ViewStyle view;
     /* The model. */

@@ -259,6 +259,16 @@ static CommandResult set_system(ChatSession *s, const char *text)
     return COMMAND_DONE;
 }
 
+static void set_think(ChatSession *s, bool on)
+{
+    if (!s->app->format || !chat_format_has_modes(s->app->format)) {
+        complain(s, "this model cannot be told whether to think", NULL);
+        return;
+    }
+    s->app->mode = on ? s->app->mode | CHAT_THINK : s->app->mode & ~(unsigned)CHAT_THINK;
+    puts(on ? "Answers are thought about first." : "Answers come without thinking.");
+}
+
 static CommandResult run_set(ChatSession *s, const char *args)
 {
     char what[40];
@@ -270,11 +280,13 @@ static CommandResult run_set(ChatSession *s, const char *args)
     if (strcmp(what, "verbose") == 0 || strcmp(what, "quiet") == 0) {
         s->app->verbose = *what == 'v';
         puts(s->app->verbose ? "Tokens and speeds are shown behind each answer." : "Answers are shown alone.");
+    } else if (strcmp(what, "think") == 0 || strcmp(what, "nothink") == 0) {
+        set_think(s, *what == 't');
     } else if (strcmp(what, "history") == 0 || strcmp(what, "nohistory") == 0) {
         s->history = *what == 'h';
         puts(s->history ? "Lines are remembered." : "Lines are not remembered any more.");
     } else {
-        complain(s, "/set parameter NAME VALUE, system TEXT, verbose, quiet, history or nohistory", NULL);
+        complain(s, "/set parameter NAME VALUE, system TEXT, think, nothink, verbose, quiet, history or nohistory", NULL);
     }
     return COMMAND_DONE;
 }
@@ -312,6 +324,17 @@ static void show_system(const ChatApp *app)
     puts(text ? text : "There is no system text.");
 }
 
+static void show_template(const ChatApp *app)
+{
+    const char *const text = app->format ? chat_format_template(app->format) : NULL;
+    if (text)
+        puts(text);
+    else if (app->format)
+        printf("The format %s is built in: there is no chat template.\n", chat_format_name(app->format));
+    else
+        puts("There is no chat template.");
+}
+
 static void show_stats(const ChatSession *s)
 {
     char text[300];
@@ -347,7 +370,7 @@ static CommandResult run_show(ChatSession *s, const char *args)
     else if (strcmp(args, "system") == 0)
         show_system(s->app);
     else if (strcmp(args, "template") == 0)
-        puts(s->app->format ? chat_format_template(s->app->format) : "There is no chat template.");
+        show_template(s->app);
     else if (strcmp(args, "stats") == 0)
         show_stats(s);
     else
@@ -413,6 +436,7 @@ static const Command commands[] = {
     {"load", "", "NAME", "continue a saved conversation", run_load},
     {"set", "", "parameter NAME VALUE", "change how answers are drawn and where they end", run_set},
     {"set", "", "system [TEXT]", "change the system text; without TEXT the model's own", run_set},
+    {"set", "", "think or nothink", "think before answering, or not (models that can be told to)", run_set},
     {"set", "", "verbose or quiet", "show tokens and speeds behind each answer, or not", run_set},
     {"set", "", "history or nohistory", "remember lines, or not", run_set},
     {"show", "", "WHAT", "info, parameters, system, template or stats", run_show},

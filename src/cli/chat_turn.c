@@ -120,7 +120,8 @@ static Status encode(ChatApp *app, IdBuf *ids, Error *err)
 {
     const Conversation *const c = &app->conversation;
     if (app->format)
-        return chat_render(app->format, c->items, (int64_t)c->count, CHAT_GENERATION_PROMPT, ids, NULL, err);
+        return chat_render(app->format, c->items, (int64_t)c->count, CHAT_GENERATION_PROMPT | app->mode, ids,
+                           NULL, err);
     CHECK(c->count > 0);
     const char *const text = c->items[c->count - 1].content;
     return tokenizer_encode(model_tokenizer(app->model), text, strlen(text), TOKENIZER_BOS, ids, err);
@@ -177,7 +178,7 @@ Status chat_turn_run(ChatApp *app, ChatView *view, ChatTurn *turn, Error *err)
     *turn = (ChatTurn){0};
     Status st = encode(app, &ids, err);
     if (st == ST_OK)
-        st = chat_answer_create(&t.answer, app->format, model_tokenizer(app->model),
+        st = chat_answer_create(&t.answer, app->format, model_tokenizer(app->model), app->mode,
                                 (const char *const *)app->stops, app->stop_count, on_event, &t, err);
     if (st == ST_OK)
         st = tell(&t, &ids, err);

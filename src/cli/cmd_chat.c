@@ -124,6 +124,17 @@ static int configure_system(ChatApp *app, const Cli *cli)
     return st == ST_OK ? 0 : cli_fail(cli, st, &err);
 }
 
+static int configure_mode(ChatApp *app, const Cli *cli)
+{
+    const char *const effort = cli_string(cli, "effort", "low");
+    app->mode = cli_flag(cli, "think") ? CHAT_THINK : 0;
+    if (cli_given(cli, "effort") && !app->mode)
+        return cli_usage(cli, "--effort is of thinking, and --no-think forbids it");
+    if (strcmp(effort, "low") != 0)
+        app->mode |= strcmp(effort, "max") == 0 ? CHAT_EFFORT_MAX : CHAT_EFFORT_HIGH;
+    return 0;
+}
+
 int chat_app_configure(ChatApp *app, const Cli *cli, bool interactive)
 {
     Error err = {0};
@@ -137,6 +148,8 @@ int chat_app_configure(ChatApp *app, const Cli *cli, bool interactive)
     app->view.silent = cli_json(cli) || strcmp(cli_string(cli, "stream", "on"), "off") == 0;
     configure_sampler(app, cli, interactive);
     int code = configure_biases(app, cli);
+    if (code == 0)
+        code = configure_mode(app, cli);
     if (code == 0)
         code = configure_system(app, cli);
     for (int i = 0; code == 0 && i < cli_list_count(cli, "stop"); i++) {
@@ -209,7 +222,13 @@ int chat_app_open(ChatApp *app, const char *model)
     if (st == ST_OK)
         st = open_model(app, path, &err);
     mem_free(path);
-    return st == ST_OK ? 0 : cli_fail(app->cli, st, &err);
+    if (st != ST_OK)
+        return cli_fail(app->cli, st, &err);
+    if ((cli_given(app->cli, "think") || cli_given(app->cli, "effort")) &&
+        !(app->format && chat_format_has_modes(app->format)))
+        return cli_usage(app->cli, "%s cannot be told whether or how much to think: --think and --effort are for "
+                         "DeepSeek-V4", app->label);
+    return 0;
 }
 
 void chat_app_close(ChatApp *app)
@@ -289,6 +308,10 @@ static int run_run(Cli *cli)
     {.name = "logit-bias", .kind = OPT_LIST, .value = "ID=X", .rare = true,                          \
      .help = "add X to the logit of token ID (-inf forbids it); may be given several times"},        \
     CLI_OPTIONS_COMPUTE,                                                                             \
+    {.name = "think", .kind = OPT_FLAG, .on = true,                                                  \
+     .help = "--no-think: answer without thinking first (models that can be told to)"},              \
+    {.name = "effort", .kind = OPT_STRING, .value = "HOW", .choices = "low high max", .rare = true,  \
+     .help = "how much to think, where the model knows efforts (default low)"},                      \
     {.name = "show-thinking", .kind = OPT_FLAG,                                                      \
      .help = "show thinking: once, on stderr; in a session it is shown unless --no-show-thinking"},  \
     {.name = "stream", .kind = OPT_STRING, .value = "HOW", .choices = "on off", .rare = true,        \

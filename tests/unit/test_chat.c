@@ -653,7 +653,7 @@ static void answers_are_split_the_same_however_they_are_cut(void **state)
         const size_t n = strlen(input);
         Heard h = {0};
         ChatParser *p = NULL;
-        assert_int_equal(chat_parser_create(&p, f, hear, &h, NULL), ST_OK);
+        assert_int_equal(chat_parser_create(&p, f, 0, hear, &h, NULL), ST_OK);
         for (size_t cut = 0; cut <= n; cut++) { /* in two; the parser is used again */
             chat_parser_feed(p, input, cut);
             chat_parser_feed(p, input + cut, n - cut);
@@ -667,7 +667,7 @@ static void answers_are_split_the_same_however_they_are_cut(void **state)
             check_heard(answers[i].name, step, &h, answers[i].text, answers[i].thinking);
         }
         chat_parser_destroy(p);
-        assert_int_equal(chat_parser_create(&p, g, hear, &h, NULL), ST_OK); /* does not think: all is text */
+        assert_int_equal(chat_parser_create(&p, g, 0, hear, &h, NULL), ST_OK); /* does not think: all is text */
         chat_parser_feed(p, input, n);
         chat_parser_finish(p);
         check_heard(answers[i].name, n, &h, input, "");
@@ -693,8 +693,8 @@ static void random_answers_lose_nothing(void **state)
         }
         Heard whole = {0}, cut = {0};
         ChatParser *p = NULL, *q = NULL;
-        assert_int_equal(chat_parser_create(&p, f, hear, &whole, NULL), ST_OK);
-        assert_int_equal(chat_parser_create(&q, f, hear, &cut, NULL), ST_OK);
+        assert_int_equal(chat_parser_create(&p, f, 0, hear, &whole, NULL), ST_OK);
+        assert_int_equal(chat_parser_create(&q, f, 0, hear, &cut, NULL), ST_OK);
         chat_parser_feed(p, input, n);
         for (size_t i = 0; i < n; i++)
             chat_parser_feed(q, input + i, 1);
@@ -754,7 +754,7 @@ static void stop_texts_are_never_shown(void **state)
         Heard h = {0};
         Error err = {0};
         ChatAnswer *a = NULL;
-        assert_int_equal(chat_answer_create(&a, f, &thinker, cases[i].stops, count, hear, &h, &err), ST_OK);
+        assert_int_equal(chat_answer_create(&a, f, &thinker, 0, cases[i].stops, count, hear, &h, &err), ST_OK);
         for (const char *at = cases[i].input; *at;)
             assert_int_equal(chat_answer_push(a, id_of(&at, &thinker), &err), ST_OK);
         assert_int_equal(chat_answer_finish(a, &err), ST_OK);
@@ -766,10 +766,10 @@ static void stop_texts_are_never_shown(void **state)
     }
     Error err = {0};
     ChatAnswer *a = NULL;
-    assert_int_equal(chat_answer_create(&a, f, &thinker, (const char *[]){"x", ""}, 2, hear, NULL, &err), ST_INVALID);
+    assert_int_equal(chat_answer_create(&a, f, &thinker, 0, (const char *[]){"x", ""}, 2, hear, NULL, &err), ST_INVALID);
     assert_non_null(strstr(err.msg, "stop text 2 has 0 bytes"));
     chat_format_close(f);
-    assert_int_equal(chat_answer_create(&a, NULL, &thinker, NULL, 0, hear, &(Heard){0}, &err), ST_OK);
+    assert_int_equal(chat_answer_create(&a, NULL, &thinker, 0, NULL, 0, hear, &(Heard){0}, &err), ST_OK);
     assert_int_equal(chat_answer_push(a, 9999, &err), ST_INVALID);
     chat_answer_destroy(a);
 }
@@ -793,7 +793,7 @@ static void lack_of_memory_is_an_error_and_leaks_nothing(void **state)
         if (st == ST_OK)
             st = chat_render_text(f, m, 2, 0, &text, &err);
         if (st == ST_OK)
-            st = chat_answer_create(&a, f, &plain, (const char *[]){"stop"}, 1, hear, &h, &err);
+            st = chat_answer_create(&a, f, &plain, 0, (const char *[]){"stop"}, 1, hear, &h, &err);
         if (st == ST_OK)
             st = chat_answer_push(a, 's', &err);
         mem_fail_at(0);
