@@ -38,7 +38,8 @@ typedef struct {
     const void *const *entry_pages;
     size_t entry_key_offset, entry_value_offset;
     int64_t entry_tokens;
-    const int32_t *chosen;  /* [rows][chosen_count] entries that a row sees, ascending, −1 behind the last; NULL: all */
+    const int32_t *chosen;  /* [rows][chosen_count] entries that a row sees, ascending, −1 behind the last (one that is
+                             * not visible yet ends a list, too); NULL: all that are visible */
     int64_t chosen_count;
     const void *sinks;      /* real [group]: a score without a value, in the denominator only; NULL: none */
     void *lse;              /* real [rows][ld_lse], group of them a row: log of the denominator; NULL: not wanted */

@@ -67,10 +67,11 @@ typedef struct {
     void (*rope_rows)(void *x, int64_t ldx, const int32_t *positions, const float *cos_sin, int64_t rows,
                       int64_t heads, int64_t head_dim, int64_t rot, bool interleaved);
 
-    /* Softmax attention by blocks of 64 keys at absolute positions, ascending, then by blocks of 64 entries,
-     * ascending, with a running maximum (online softmax, arXiv:2205.14135). Scores ascend over head_dim, values over keys, one fused
-     * multiply-add each. The keys and values that a row sees are all that its result depends on: the
-     * rest of a page may hold anything, later rows of the same chunk or NaNs of another life.
+    /* Softmax attention by blocks of 64 keys at absolute positions, ascending, then by blocks of 64 of the entries
+     * that a row sees, ascending, with a running maximum (online softmax, arXiv:2205.14135), the sink last.
+     * Scores ascend over head_dim, values over keys, one fused multiply-add each. The keys, entries and
+     * values that a row sees are all that its result depends on: the rest of a page may hold anything,
+     * later rows of the same chunk or NaNs of another life.
      * scratch: ATTENTION_SCRATCH bytes, 64-byte aligned, one a thread. out may not alias q. */
     void (*attention)(const AttentionArgs *a, void *scratch);
 

@@ -1,23 +1,31 @@
 /* Softmax attention over a paged cache, and the writing of that cache.
  *
  * Plan. Queries (row, head of the group; heads fastest) are taken in sets of at most QUERIES, copied to
- * scratch so that they are equally far apart. A set walks the pages it sees, ascending; on each page
+ * scratch so that they are equally far apart. A set walks the blocks of 64 keys it sees: the pages of the
+ * cache, ascending, then the pages of compressed entries, ascending. On each block
  *   1. scores [query][64] = q · keys: the register tile with keys as its vectors, k along head_dim;
  *   2. the running softmax of each query (online softmax, arXiv:2205.14135): scores of keys it does not
  *      see become −inf, the maximum may grow, and what was summed before shrinks with it;
  *   3. sums [query][value_pad] += p · values: the same tile with values as its vectors, k along keys.
- * A page of one head (16 + 16 KiB at head_dim 64) stays in L1 for all queries of the set.
+ * A page of one head (16 + 16 KiB at head_dim 64) stays in L1 for all queries of the set. A sink joins
+ * maximum and denominator at the end.
+ *
+ * Chosen entries. The queries of a row take the entries of its list 64 at a time, as if the others had been
+ * removed: a list of all visible entries gives the bits of no list. 64 entries that are the beginning of a
+ * page are read where they lie; others are gathered into scratch, in pieces when head_dim is large.
+ * A mask on each page was the alternative: at 512 of 250,000 entries it reads up to 64 times as much.
  *
  * What a query does not see must not matter, not even as 0 · inf: step 3 runs only over keys that all
  * queries of a tile see and lets each take its few others alone, before and after, so that the order
- * stays ascending. All values of one query depend on its own range of keys only.
+ * stays ascending. All values of one query depend on its own keys only.
  *
  * A float16 page that several tiles read is widened first, which is exact, or each of them would convert
  * it again (a third of the time at 24 queries).
  *
- * Scratch, in reals: queries [set][head_dim], scores [set][64], sums [set][value_pad], the running maximum
- * and denominator, and, for widening, [value_pad][64]. */
+ * Scratch, in reals: for widening and gathering at most [value_pad][64], then queries [set][head_dim],
+ * scores [set][64], sums [set][value_pad], the running maximum and denominator. */
 #include "kernels/lanes/lanes.h"
+#include "kernels/lanes/seen.h"
 #include "kernels/lanes/tile.h"
 #include "kernels/lanes/vec_math.h"
 
@@ -63,18 +71,27 @@ TILES(X)
 /* A set of queries. */
 typedef struct {
     const AttentionArgs *a;
-    bool half;         /* tiles read float16 */
     int64_t pad;       /* value_pad */
     int64_t first;     /* query number r·group + h of the set's first */
     int count;
     real *q, *scores, *sums, *max, *total;
-    real *wide;        /* room for a page's keys or values as reals; NULL: tiles read the cache itself */
+    real *room;        /* of room_size reals, for keys or values that are not read where they lie */
+    int64_t room_size;
+    bool half, widen;  /* the cache holds float16; it is widened before use */
 } Set;
 
+/* 64 keys as some queries of the set see them. */
+typedef struct {
+    int begin, end;    /* queries begin … end−1 */
+    uint8_t lo[QUERIES], hi[QUERIES]; /* of query i: keys lo[i] … hi[i]−1 */
+    const void *keys, *values;
+    const int32_t *list; /* entries, hi[i] of them, that are to be gathered; NULL: keys and values stand there */
+} Block;
+
 /* R rows, `vecs` vectors: as few tiles as their widths allow. */
-static void run_tiles(const Set *s, Tile t, int R, int64_t vecs)
+static void run_tiles(Tile t, bool half, int R, int64_t vecs)
 {
-    const int64_t element = s->half ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(real);
+    const int64_t element = half ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(real);
     int V = ATTENTION_VECS(R);
     for (; vecs > 0; vecs -= V) {
         while (V > vecs)
@@ -88,7 +105,7 @@ static void run_tiles(const Set *s, Tile t, int R, int64_t vecs)
 #else
 #define X(R, V)                     \
     case R * 16 + V:                \
-        if (s->half)                \
+        if (half)                   \
             tile_half_##R##x##V(&t); \
         else                        \
             tile_real_##R##x##V(&t); \
@@ -102,45 +119,121 @@ static void run_tiles(const Set *s, Tile t, int R, int64_t vecs)
     }
 }
 
-/* The keys of page `page` that query i of the set sees, relative to the page: [*lo, *hi). */
-static void key_range(const Set *s, int i, int64_t page, int64_t *lo, int64_t *hi)
+/* ---- keys and values as reals ---- */
+
+#if !REAL_IS_DOUBLE
+static void widen(real *out, const uint16_t *x, int64_t n)
 {
-    const int64_t last = s->a->position + (s->first + i) / s->a->group;
-    const int64_t begin = s->a->window > 0 && last + 1 > s->a->window ? last + 1 - s->a->window : 0;
-    const int64_t from = begin - page * PAGE, to = last + 1 - page * PAGE;
-    *lo = from < 0 ? 0 : from > PAGE ? PAGE : from;
-    *hi = to < 0 ? 0 : to > PAGE ? PAGE : to;
+    for (int64_t i = 0; i < n; i += LANES)
+        v_store(out + i, v_load_f16(x + i));
+}
+#endif
+
+/* Dimensions d0 … d1−1 of the keys of n entries, [d1−d0][64], zeros behind the last up to a whole vector. */
+static const real *gather_keys(const Set *s, const int32_t *list, int64_t n, int64_t d0, int64_t d1)
+{
+    const int64_t element = s->half ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(real);
+    const int64_t whole = (n + LANES - 1) / LANES * LANES;
+    const char *from[PAGE];
+    for (int64_t j = 0; j < n; j++)
+        from[j] = (const char *)s->a->entry_pages[list[j] / PAGE] + s->a->entry_key_offset + element * (list[j] % PAGE);
+    for (int64_t d = d0; d < d1; d++) {
+        real *const out = s->room + (d - d0) * PAGE;
+        memset(out + whole - LANES, 0, LANES * sizeof *out);
+#if !REAL_IS_DOUBLE
+        if (s->half) {
+            uint16_t row[PAGE] = {0};
+            for (int64_t j = 0; j < n; j++)
+                row[j] = ((const uint16_t *)(const void *)from[j])[d * PAGE];
+            widen(out, row, whole);
+            continue;
+        }
+#endif
+        for (int64_t j = 0; j < n; j++)
+            out[j] = ((const real *)(const void *)from[j])[d * PAGE];
+    }
+    return s->room;
+}
+
+/* The values of n entries, [n][value_pad]. */
+static const real *gather_values(const Set *s, const int32_t *list, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++) {
+        const char *const values = (const char *)s->a->entry_pages[list[j] / PAGE] + s->a->entry_value_offset;
+        const int64_t at = list[j] % PAGE * s->pad;
+#if !REAL_IS_DOUBLE
+        if (s->half) {
+            widen(s->room + j * s->pad, (const uint16_t *)(const void *)values + at, s->pad);
+            continue;
+        }
+#endif
+        memcpy(s->room + j * s->pad, (const real *)(const void *)values + at, (size_t)s->pad * sizeof(real));
+    }
+    return s->room;
+}
+
+/* Elements from … from+n−1 (multiples of 16) of keys or values, in their places. */
+static const void *widened(const Set *s, const void *cache, int64_t from, int64_t n)
+{
+#if !REAL_IS_DOUBLE
+    if (s->widen) {
+        widen(s->room + from, (const uint16_t *)cache + from, n);
+        return s->room;
+    }
+#else
+    (void)s, (void)from, (void)n;
+#endif
+    return cache;
 }
 
 /* ---- 1. scores ---- */
 
-static void score_page(const Set *s, const void *keys, int64_t vec0, int64_t vec1)
+/* Dimensions d0 … d1−1 of the products with keys [d1−d0][64], vectors vec0 … vec1−1. */
+static void score_piece(const Set *s, const Block *b, const void *keys, bool half, int64_t d0, int64_t d1,
+                        int64_t vec0, int64_t vec1)
 {
-    const int64_t element = s->half ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(real);
+    const int64_t element = half ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(real);
     Tile t = {.ldc = PAGE, .lda = s->a->head_dim, .step_k = PAGE, .step_v = LANES, .last = LANES};
-    t.n = s->a->head_dim;
-    t.fresh = true;
+    t.n = d1 - d0;
+    t.fresh = d0 == 0;
     t.b = (const char *)keys + element * LANES * vec0;
-    for (int i = 0, R; i < s->count; i += R) {
-        R = s->count - i < ATTENTION_ROWS ? s->count - i : ATTENTION_ROWS;
-        t.a = s->q + i * t.lda;
+    for (int i = b->begin, R; i < b->end; i += R) {
+        R = b->end - i < ATTENTION_ROWS ? b->end - i : ATTENTION_ROWS;
+        t.a = s->q + i * t.lda + d0;
         t.c = s->scores + i * PAGE + LANES * vec0;
-        run_tiles(s, t, R, vec1 - vec0);
+        run_tiles(t, half, R, vec1 - vec0);
+    }
+}
+
+static void score_block(const Set *s, const Block *b, int64_t first, int64_t last)
+{
+    const int64_t dim = s->a->head_dim, vec0 = first / LANES, vec1 = (last + LANES - 1) / LANES;
+    if (!b->list) {
+        score_piece(s, b, widened(s, b->keys, 0, dim * PAGE), s->half && !s->widen, 0, dim, vec0, vec1);
+        return;
+    }
+    const int64_t piece = s->room_size / PAGE;
+    for (int64_t d0 = 0, d1; d0 < dim; d0 = d1) {
+        d1 = dim - d0 < piece ? dim : d0 + piece;
+        score_piece(s, b, gather_keys(s, b->list, last, d0, d1), false, d0, d1, vec0, vec1);
     }
 }
 
 /* ---- 2. softmax ---- */
 
-static void shrink_sums(const Set *s, int i, real factor)
+/* The maximum of query i becomes `max`. */
+static void shrink_sums(const Set *s, int i, real max)
 {
     real *const sums = s->sums + i * s->pad;
+    const real factor = r_exp(s->max[i] - max);
     for (int64_t j = 0; j < s->pad; j += LANES)
         v_store(sums + j, v_mul(v_load(sums + j), v_set1(factor)));
     s->total[i] *= factor;
+    s->max[i] = max;
 }
 
 /* Scores of query i become weights e^(score − maximum); keys outside [lo, hi) get 0. */
-static void softmax_page(const Set *s, int i, int64_t lo, int64_t hi)
+static void softmax_block(const Set *s, int i, int64_t lo, int64_t hi)
 {
     real *const p = s->scores + i * PAGE;
     const vreal least = v_set1(-(real)INFINITY), scale = v_set1((real)s->a->scale);
@@ -152,12 +245,10 @@ static void softmax_page(const Set *s, int i, int64_t lo, int64_t hi)
             const vmask seen = m_andnot(v_first(hi - LANES * v), v_first(lo - LANES * v));
             x[v] = v_select(seen, x[v], least);
         }
-    const real page_max = v_reduce_max(v_max(v_max(x[0], x[1]), v_max(x[2], x[3])));
-    const real max = r_max(s->max[i], page_max);
-    if (max != s->max[i]) { /* also when there is a NaN */
-        shrink_sums(s, i, r_exp(s->max[i] - max));
-        s->max[i] = max;
-    }
+    const real block_max = v_reduce_max(v_max(v_max(x[0], x[1]), v_max(x[2], x[3])));
+    const real max = r_max(s->max[i], block_max);
+    if (max != s->max[i]) /* also when there is a NaN */
+        shrink_sums(s, i, max);
     const vreal m = v_set1(max == -(real)INFINITY ? 0 : max);
     for (int v = 0; v < PAGE_VECS; v++) {
         x[v] = v_exp(v_sub(x[v], m));
@@ -166,81 +257,155 @@ static void softmax_page(const Set *s, int i, int64_t lo, int64_t hi)
     s->total[i] += v_reduce_add(v_add(v_add(x[0], x[1]), v_add(x[2], x[3])));
 }
 
+/* A score without a value. */
+static void softmax_sink(const Set *s, int i, real sink)
+{
+    const real max = r_max(s->max[i], sink);
+    if (max != s->max[i])
+        shrink_sums(s, i, max);
+    s->total[i] += r_exp(sink - (max == -(real)INFINITY ? 0 : max));
+}
+
 /* ---- 3. values ---- */
 
-/* Queries i … i+R−1 take keys [lo, hi) of the page. */
-static void add_values(const Set *s, const void *values, int i, int R, int64_t lo, int64_t hi)
+/* Queries i … i+R−1 take keys [lo, hi) of the block; `values` are those of keys from `at` on. */
+static void add_values(const Set *s, const void *values, int64_t at, bool half, int i, int R, int64_t lo, int64_t hi)
 {
-    const int64_t element = s->half ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(real);
+    const int64_t element = half ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(real);
     if (lo >= hi)
         return;
     Tile t = {.ldc = s->pad, .lda = PAGE, .step_k = s->pad, .step_v = LANES, .last = LANES};
     t.n = hi - lo;
     t.a = s->scores + i * PAGE + lo;
     t.c = s->sums + i * s->pad;
-    t.b = (const char *)values + element * s->pad * lo;
-    run_tiles(s, t, R, s->pad / LANES);
+    t.b = (const char *)values + element * s->pad * (lo - at);
+    run_tiles(t, half, R, s->pad / LANES);
 }
 
-static void value_page(const Set *s, const void *values, int64_t page)
+static void value_block(const Set *s, const Block *b, const void *values)
 {
-    for (int i = 0, R; i < s->count; i += R) {
-        int64_t lo[ATTENTION_ROWS], hi[ATTENTION_ROWS], from = 0, to = PAGE;
-        R = s->count - i < ATTENTION_ROWS ? s->count - i : ATTENTION_ROWS;
-        for (int r = 0; r < R; r++) {
-            key_range(s, i + r, page, &lo[r], &hi[r]);
-            from = lo[r] > from ? lo[r] : from;
-            to = hi[r] < to ? hi[r] : to;
+    const bool half = s->half && !s->widen;
+    for (int i = b->begin, R; i < b->end; i += R) {
+        int64_t from = 0, to = PAGE;
+        R = b->end - i < ATTENTION_ROWS ? b->end - i : ATTENTION_ROWS;
+        for (int r = i; r < i + R; r++) {
+            from = b->lo[r] > from ? b->lo[r] : from;
+            to = b->hi[r] < to ? b->hi[r] : to;
         }
         if (from >= to) { /* nothing in common */
-            for (int r = 0; r < R; r++)
-                add_values(s, values, i + r, 1, lo[r], hi[r]);
+            for (int r = i; r < i + R; r++)
+                add_values(s, values, 0, half, r, 1, b->lo[r], b->hi[r]);
             continue;
         }
-        for (int r = 0; r < R; r++)
-            add_values(s, values, i + r, 1, lo[r], from);
-        add_values(s, values, i, R, from, to);
-        for (int r = 0; r < R; r++)
-            add_values(s, values, i + r, 1, to, hi[r]);
+        for (int r = i; r < i + R; r++)
+            add_values(s, values, 0, half, r, 1, b->lo[r], from);
+        add_values(s, values, 0, half, i, R, from, to);
+        for (int r = i; r < i + R; r++)
+            add_values(s, values, 0, half, r, 1, to, b->hi[r]);
+    }
+}
+
+/* All queries of the block see all of its n entries. */
+static void value_gathered(const Set *s, const Block *b, int64_t n)
+{
+    const int64_t piece = s->room_size / s->pad;
+    for (int64_t j0 = 0, j1; j0 < n; j0 = j1) {
+        j1 = n - j0 < piece ? n : j0 + piece;
+        const real *const values = gather_values(s, b->list + j0, j1 - j0);
+        for (int i = b->begin, R; i < b->end; i += R) {
+            R = b->end - i < ATTENTION_ROWS ? b->end - i : ATTENTION_ROWS;
+            add_values(s, values, j0, false, i, R, j0, j1);
+        }
+    }
+}
+
+/* ---- blocks ---- */
+
+static void visit_block(const Set *s, const Block *b)
+{
+    int64_t first = PAGE, last = 0;
+    for (int i = b->begin; i < b->end; i++) {
+        first = b->lo[i] < first ? b->lo[i] : first;
+        last = b->hi[i] > last ? b->hi[i] : last;
+    }
+    if (first >= last)
+        return;
+    score_block(s, b, first, last);
+    for (int i = b->begin; i < b->end; i++)
+        if (b->lo[i] < b->hi[i])
+            softmax_block(s, i, b->lo[i], b->hi[i]);
+    if (b->list)
+        value_gathered(s, b, last);
+    else
+        value_block(s, b, widened(s, b->values, first * s->pad, (last - first) * s->pad));
+}
+
+static int64_t row_of(const Set *s, int i)
+{
+    return (s->first + i) / s->a->group;
+}
+
+static void visit_keys(const Set *s)
+{
+    const AttentionArgs *const a = s->a;
+    const int64_t last = a->position + row_of(s, s->count - 1);
+    Block b = {.begin = 0, .end = s->count};
+    for (int64_t page = seen_key_begin(a, row_of(s, 0)) / PAGE; page <= last / PAGE; page++) {
+        b.keys = (const char *)a->pages[page] + a->key_offset;
+        b.values = (const char *)a->pages[page] + a->value_offset;
+        for (int i = 0; i < s->count; i++) {
+            b.lo[i] = seen_in_page(seen_key_begin(a, row_of(s, i)), page);
+            b.hi[i] = seen_in_page(a->position + row_of(s, i) + 1, page);
+        }
+        visit_block(s, &b);
+    }
+}
+
+static void place_entries(const AttentionArgs *a, Block *b, int64_t page)
+{
+    b->keys = (const char *)a->entry_pages[page] + a->entry_key_offset;
+    b->values = (const char *)a->entry_pages[page] + a->entry_value_offset;
+}
+
+static void visit_entries(const Set *s)
+{
+    const AttentionArgs *const a = s->a;
+    const int64_t most = seen_entries(a, row_of(s, s->count - 1));
+    Block b = {.begin = 0, .end = s->count};
+    memset(b.lo, 0, sizeof b.lo);
+    for (int64_t page = 0; page * PAGE < most; page++) {
+        place_entries(a, &b, page);
+        for (int i = 0; i < s->count; i++)
+            b.hi[i] = seen_in_page(seen_entries(a, row_of(s, i)), page);
+        visit_block(s, &b);
+    }
+}
+
+/* Each row its own list. */
+static void visit_chosen(const Set *s)
+{
+    const AttentionArgs *const a = s->a;
+    Block b = {.end = 0};
+    memset(b.lo, 0, sizeof b.lo);
+    while (b.end < s->count) {
+        const int64_t row = row_of(s, b.end), n = seen_chosen(a, row);
+        const int32_t *const list = a->chosen + row * a->chosen_count;
+        b.begin = b.end;
+        while (b.end < s->count && row_of(s, b.end) == row)
+            b.end++;
+        for (int64_t j = 0; j < n; j += PAGE) {
+            const int64_t m = n - j < PAGE ? n - j : PAGE;
+            const bool page = list[j] % PAGE == 0 && list[j + m - 1] == list[j] + m - 1;
+            b.list = page ? NULL : list + j;
+            if (page)
+                place_entries(a, &b, list[j] / PAGE);
+            memset(b.hi, (int)m, sizeof b.hi);
+            visit_block(s, &b);
+        }
     }
 }
 
 /* ---- sets ---- */
-
-#if REAL_IS_DOUBLE
-#define widened(s, cache, from, n) (cache)
-#else
-/* Elements from … from+n−1 (multiples of 16) of keys or values as reals, in their places. */
-static const void *widened(const Set *s, const void *cache, int64_t from, int64_t n)
-{
-    if (!s->wide)
-        return cache;
-    for (int64_t i = from; i < from + n; i += LANES)
-        v_store(s->wide + i, v_load_f16((const uint16_t *)cache + i));
-    return s->wide;
-}
-#endif
-
-static void visit_page(const Set *s, int64_t page)
-{
-    const char *const base = s->a->pages[page];
-    const void *const keys = base + s->a->key_offset, *const values = base + s->a->value_offset;
-    int64_t lo, hi, first = PAGE, last = 0;
-    for (int i = 0; i < s->count; i++) {
-        key_range(s, i, page, &lo, &hi);
-        first = lo < first ? lo : first;
-        last = hi > last ? hi : last;
-    }
-    if (first >= last)
-        return;
-    score_page(s, widened(s, keys, 0, s->a->head_dim * PAGE), first / LANES, (last + LANES - 1) / LANES);
-    for (int i = 0; i < s->count; i++) {
-        key_range(s, i, page, &lo, &hi);
-        if (lo < hi)
-            softmax_page(s, i, lo, hi);
-    }
-    value_page(s, widened(s, values, first * s->pad, (last - first) * s->pad), page);
-}
 
 /* Share out the scratch memory: how many queries a set may have, and whether pages are widened. */
 static int plan_sets(Set *s, void *scratch)
@@ -249,16 +414,14 @@ static int plan_sets(Set *s, void *scratch)
     const int64_t room = (int64_t)(ATTENTION_SCRATCH / sizeof(real)), page = s->pad * PAGE;
     const int64_t per_query = s->pad + PAGE + a->head_dim + 2;
     const bool several = a->rows * a->group > 2 * ATTENTION_ROWS;
-    int64_t fit = room / per_query;
     s->half = !REAL_IS_DOUBLE && a->kv_type == DT_F16;
-    s->wide = NULL;
-    s->sums = scratch;
-    if (s->half && several && (room - page) / per_query >= QUERIES / 2) {
-        s->half = false;
-        s->wide = scratch;
-        s->sums = s->wide + page;
-        fit = (room - page) / per_query;
-    }
+    s->widen = s->half && several && (room - page) / per_query >= QUERIES / 2;
+    s->room = scratch;
+    s->room_size = s->widen ? page : 0;
+    if (a->entry_tokens > 0 && a->chosen && !s->widen)
+        s->room_size = page < room / 2 ? page : room / 2;
+    s->sums = s->room + s->room_size;
+    const int64_t fit = (room - s->room_size) / per_query;
     CHECK(fit > 0); /* head_dim up to about 4,000 */
     return (int)(fit < QUERIES ? fit : QUERIES);
 }
@@ -276,7 +439,7 @@ static void open_set(Set *s, int64_t first, int most)
     s->total = s->max + s->count;
     memset(s->sums, 0, (size_t)(s->count * s->pad) * sizeof(real));
     for (int i = 0; i < s->count; i++) {
-        const int64_t row = (first + i) / a->group, head = (first + i) % a->group;
+        const int64_t row = row_of(s, i), head = (first + i) % a->group;
         memcpy(s->q + i * a->head_dim, (const real *)a->q + row * a->ld_q + head * a->head_dim,
                (size_t)a->head_dim * sizeof(real));
         s->max[i] = -(real)INFINITY;
@@ -288,12 +451,16 @@ static void close_set(const Set *s)
 {
     const AttentionArgs *const a = s->a;
     for (int i = 0; i < s->count; i++) {
-        const int64_t row = (s->first + i) / a->group, head = (s->first + i) % a->group;
+        const int64_t row = row_of(s, i), head = (s->first + i) % a->group;
         real *const out = (real *)a->out + row * a->ld_out + head * a->head_dim;
         const real *const sums = s->sums + i * s->pad;
+        if (a->sinks)
+            softmax_sink(s, i, ((const real *)a->sinks)[head]);
         const vreal total = v_set1(s->total[i]);
         for (int64_t j = 0; j < a->head_dim; j += LANES)
             v_store_part(out + j, v_div(v_load(sums + j), total), a->head_dim - j);
+        if (a->lse)
+            ((real *)a->lse)[row * a->ld_lse + head] = (real)((double)s->max[i] + log((double)s->total[i]));
     }
 }
 
@@ -304,11 +471,11 @@ void KERNEL(attention)(const AttentionArgs *a, void *scratch)
     const int most = plan_sets(&s, scratch);
     for (int64_t i = 0; i < queries; i += s.count) {
         open_set(&s, i, most);
-        const int64_t last = a->position + (i + s.count - 1) / a->group;
-        int64_t page = a->position + i / a->group + 1 - a->window; /* first key of the first row */
-        page = a->window > 0 && page > 0 ? page / PAGE : 0;
-        for (; page <= last / PAGE; page++)
-            visit_page(&s, page);
+        visit_keys(&s);
+        if (a->entry_tokens > 0 && a->chosen)
+            visit_chosen(&s);
+        else if (a->entry_tokens > 0)
+            visit_entries(&s);
         close_set(&s);
     }
 }
