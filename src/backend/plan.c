@@ -70,5 +70,8 @@ Status plan_memory(Program *p, Error *err)
             p->arena_bytes = v->offset + v->bytes;
     }
     mem_free(order);
+    for (ValueId i = 0; i < p->value_count; i++) /* what it shares comes first in the array */
+        if (p->values[i].alias >= 0)
+            p->values[i].offset = p->values[p->values[i].alias].offset;
     return ST_OK;
 }

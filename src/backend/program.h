@@ -25,7 +25,9 @@ typedef struct {
     const void *stored;  /* mapped; NULL when not needed */
     PackForm form;       /* panels for OP_LINEAR */
     const void *panels;  /* NULL when not needed */
-    const void *vector;  /* reals, for gains and biases; NULL when not needed */
+    int64_t groups;      /* of a matrix that multiplies by parts: each packed by itself, ⌈N/groups/16⌉ panels; 0 is 1 */
+    const void *vector;  /* reals [N·K], for gains, biases and the like; NULL when not needed */
+    const int32_t *ids;  /* [N][K], for tables of choices; NULL when not needed */
 } WeightView;
 
 /* Where keys and values of a state part lie in a page of ATTENTION_PAGE positions (kernels.h,
@@ -46,6 +48,8 @@ typedef struct {
     void *const *const *part_pages; /* [part][page] */
 } BatchSequence;
 
+#define BATCH_TARGETS 2
+
 typedef struct {
     int64_t rows;
     const int32_t *ids;       /* [rows] */
@@ -54,6 +58,12 @@ typedef struct {
     int64_t sequence_count;
     const int32_t *logit_rows; /* rows whose logits are wanted, ascending */
     int64_t logit_row_count;
+
+    /* Training: what a program of a differentiated graph needs. Its sequences have no past. */
+    const int32_t *next_ids;                      /* [rows]: the id behind each; 0 where there is none */
+    const int32_t *targets[BATCH_TARGETS];        /* [rows]; −1: no loss here */
+    const float *target_weights[BATCH_TARGETS];   /* [rows]: share of the row in the mean */
+    double balance_scale;                         /* share of a row in the balance loss */
 } Batch;
 
 /* ---- lowering ---------------------------------------------------------------------------------- */
@@ -63,6 +73,7 @@ typedef struct {
     bool int8;                  /* quantised weights meet quantised activations */
     int64_t rows_max;           /* the bucket: memory is laid out for so many rows */
     int64_t logit_rows_max;
+    int64_t entries_max;        /* positions that a sequence may reach: scratch of the index; 0: rows_max */
     const WeightView *weights;  /* forms and shapes decide the steps; borrowed for the program's life */
     const StatePart *parts;     /* borrowed likewise */
     Dtype state_type;
@@ -76,7 +87,7 @@ MUST_USE Status program_lower(Program **out, const Graph *g, const LowerParams *
 void program_destroy(Program *p);
 
 size_t program_arena_bytes(const Program *p);  /* 64-byte aligned block the caller provides */
-size_t program_scratch_bytes(void);            /* a worker */
+size_t program_scratch_bytes(const Program *p); /* a worker */
 int64_t program_barriers(const Program *p);    /* of one run: a golden number */
 int64_t program_steps(const Program *p);
 
@@ -91,10 +102,14 @@ typedef struct {
     void *scratch; /* pool_threads × program_scratch_bytes, 64-byte aligned */
     ProgramTap tap; /* NULL: none */
     void *tap_arg;
+    void *const *gradients; /* by tensor row: reals [N][K] that sinks add to; NULL without sinks */
 } RunMemory;
 
 /* Run the batch. Rows, ids and positions were checked by the caller (CHECKed here against the bucket). */
 void program_run(const Program *p, ThreadPool *pool, const Batch *batch, const RunMemory *memory);
+
+/* Operations of a run over `rows` rows by the op table's costs (attention left out): for speeds. */
+double program_flops(const Program *p, int64_t rows);
 
 /* Output number i (graph_output order): reals [rows or logit rows][width] inside the arena. */
 const void *program_output(const Program *p, int i, const void *arena, int64_t *width);

@@ -2,7 +2,7 @@
 #ifndef PLUMB_ENGINE_ENGINE_INTERNAL_H
 #define PLUMB_ENGINE_ENGINE_INTERNAL_H
 
-#include "backend/program.h"
+#include "backend/state.h"
 #include "engine/engine.h"
 #include "formats/tensordir.h"
 #include "models/model.h"
@@ -27,9 +27,10 @@ struct Model {
 };
 
 /* Lower the model's graph for a bucket. */
-MUST_USE Status model_lower(const Model *m, int64_t rows_max, int64_t logit_rows_max, Program **out, Error *err);
+MUST_USE Status model_lower(const Model *m, int64_t rows_max, int64_t logit_rows_max, int64_t context, Program **out,
+                            Error *err);
 Dtype model_state_type(const Model *m);
-size_t model_state_page_bytes(const Model *m); /* of all parts, ATTENTION_PAGE positions */
+size_t model_state_bytes(const Model *m, int64_t positions); /* of all parts */
 void model_run(Model *m, const Program *p, const Batch *batch, const RunMemory *memory);
 
 #endif

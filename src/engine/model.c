@@ -158,21 +158,19 @@ Dtype model_state_type(const Model *m)
     return m->mode == MODE_F64 ? DT_F64 : m->mode == MODE_INT8 ? DT_F16 : DT_F32;
 }
 
-size_t model_state_page_bytes(const Model *m)
+size_t model_state_bytes(const Model *m, int64_t positions)
 {
-    size_t bytes = 0;
-    for (int32_t i = 0; i < m->spec.part_count; i++)
-        bytes += state_layout(&m->spec.parts[i], model_state_type(m)).page_bytes;
-    return bytes;
+    return state_bytes(m->spec.parts, m->spec.part_count, model_state_type(m), positions);
 }
 
-Status model_lower(const Model *m, int64_t rows_max, int64_t logit_rows_max, Program **out, Error *err)
+Status model_lower(const Model *m, int64_t rows_max, int64_t logit_rows_max, int64_t context, Program **out, Error *err)
 {
     const LowerParams p = {
         .kernels = m->kernels,
         .int8 = m->mode == MODE_INT8,
         .rows_max = rows_max,
         .logit_rows_max = logit_rows_max,
+        .entries_max = context,
         .weights = weights_views(m->weights),
         .parts = m->spec.parts,
         .state_type = model_state_type(m),
@@ -187,6 +185,8 @@ void model_run(Model *m, const Program *p, const Batch *batch, const RunMemory *
     program_run(p, m->pool, batch, memory);
     pthread_mutex_unlock(&m->pool_lock);
 }
+
+#define STATE_INFO_POSITIONS 16384 /* over which the bytes of a position are averaged */
 
 /* ---- information ------------------------------------------------------------------------------- */
 
@@ -206,7 +206,7 @@ void model_info(const Model *m, ModelInfo *out)
         .weight_bytes = weights_packed_bytes(m->weights),
         .token_bytes = weights_matrix_bytes(m->weights),
         .token_flops = weights_matrix_flops(m->weights),
-        .state_bytes_entry = model_state_page_bytes(m) / ATTENTION_PAGE,
+        .state_bytes_entry = model_state_bytes(m, STATE_INFO_POSITIONS) / STATE_INFO_POSITIONS,
     };
 }
 

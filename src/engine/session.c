@@ -24,10 +24,8 @@ struct Session {
     int64_t count;
     int32_t *ids, *positions; /* owned; [context], [chunk] */
     int32_t *logit_rows;      /* owned; [chunk] */
-    uint8_t *state;           /* owned pages */
-    size_t state_bytes;
-    void ***part_pages; /* owned; [part][page] */
-    void **page_table;  /* owned; behind part_pages */
+    StatePool state;
+    void *const *const *part_pages; /* [part][page] of the pool's one sequence */
     void *scratch;      /* owned pages */
     size_t scratch_bytes;
     Bucket one, many, all; /* decode; prompt chunks; chunks with logits of all rows (made when wanted) */
@@ -42,9 +40,9 @@ struct Session {
 
 /* ---- creation ---------------------------------------------------------------------------------- */
 
-MUST_USE static Status bucket_create(Bucket *b, const Model *m, int64_t rows, int64_t logit_rows, Error *err)
+MUST_USE static Status bucket_create(Bucket *b, const Session *s, int64_t rows, int64_t logit_rows, Error *err)
 {
-    const Status st = model_lower(m, rows, logit_rows, &b->program, err);
+    const Status st = model_lower(s->model, rows, logit_rows, s->context, &b->program, err);
     if (st != ST_OK)
         return st;
     b->arena_bytes = program_arena_bytes(b->program);
@@ -71,8 +69,9 @@ MUST_USE static Status choose_context(const Model *m, int64_t asked, int64_t *ou
                          (long long)max);
     CpuInfo info;
     cpu_info(&info);
-    const int64_t page = (int64_t)model_state_page_bytes(m);
-    int64_t fits = info.memory_free_bytes / 2 / page * ATTENTION_PAGE;
+    const int64_t most = (int64_t)model_state_bytes(m, max); /* of the longest context */
+    int64_t fits = (int64_t)((double)info.memory_free_bytes / 2 / (double)most * (double)max) / ATTENTION_PAGE * ATTENTION_PAGE;
+    fits = fits > max ? max : fits;
     fits = fits < ATTENTION_PAGE ? ATTENTION_PAGE : fits;
     *out = asked ? asked : max;
     if (info.memory_free_bytes == 0 || *out <= fits)
@@ -81,36 +80,12 @@ MUST_USE static Status choose_context(const Model *m, int64_t asked, int64_t *ou
         *out = fits;
         return ST_OK;
     }
-    const int64_t need = (asked + ATTENTION_PAGE - 1) / ATTENTION_PAGE * page;
+    const int64_t need = (int64_t)model_state_bytes(m, asked);
     if (need <= info.memory_free_bytes)
         return ST_OK;
     return error_set(err, ST_NOMEM, "a context of %lld positions takes %lld MB, %lld MB are free: about %lld positions fit",
                      (long long)asked, (long long)(need >> 20), (long long)(info.memory_free_bytes >> 20),
                      (long long)fits);
-}
-
-MUST_USE static Status create_state(Session *s, Error *err)
-{
-    const Model *m = s->model;
-    const int32_t parts = m->spec.part_count;
-    const size_t pages = (size_t)((s->context + ATTENTION_PAGE - 1) / ATTENTION_PAGE);
-    if (!size_mul(pages, model_state_page_bytes(m), &s->state_bytes))
-        return error_set(err, ST_NOMEM, "state too large");
-    s->state = mem_alloc_pages(s->state_bytes);
-    s->part_pages = mem_alloc((size_t)parts, sizeof *s->part_pages);
-    s->page_table = mem_alloc((size_t)parts * pages, sizeof *s->page_table);
-    if (!s->state || !s->part_pages || !s->page_table)
-        return error_set(err, ST_NOMEM, "no memory for a context of %lld positions (%zu MB)", (long long)s->context,
-                         s->state_bytes >> 20);
-    uint8_t *p = s->state;
-    for (size_t page = 0; page < pages; page++)
-        for (int32_t i = 0; i < parts; i++) {
-            s->page_table[(size_t)i * pages + page] = p;
-            p += state_layout(&m->spec.parts[i], model_state_type(m)).page_bytes;
-        }
-    for (int32_t i = 0; i < parts; i++)
-        s->part_pages[i] = s->page_table + (size_t)i * pages;
-    return ST_OK;
 }
 
 MUST_USE static Status create_parts(Session *s, const SessionParams *params, Error *err)
@@ -120,19 +95,23 @@ MUST_USE static Status create_parts(Session *s, const SessionParams *params, Err
     s->chunk = params->chunk > 0 ? params->chunk : CHUNK_DEFAULT;
     if (s->chunk > s->context)
         s->chunk = s->context;
-    s->scratch_bytes = program_scratch_bytes() * (size_t)pool_threads(s->model->pool);
-    s->scratch = mem_alloc_pages(s->scratch_bytes);
     s->ids = mem_alloc((size_t)s->context, sizeof *s->ids);
     s->positions = mem_alloc((size_t)s->chunk, sizeof *s->positions);
     s->logit_rows = mem_alloc((size_t)s->chunk, sizeof *s->logit_rows);
     s->logits_cap = (size_t)s->model->spec.vocab;
     s->logits = mem_alloc(s->logits_cap, sizeof *s->logits);
-    if (!s->scratch || !s->ids || !s->positions || !s->logit_rows || !s->logits)
+    if (!s->ids || !s->positions || !s->logit_rows || !s->logits)
         TRY(error_set(err, ST_NOMEM, "no memory for a session"));
-    TRY(create_state(s, err));
-    TRY(bucket_create(&s->one, s->model, 1, 1, err));
+    TRY(state_pool_init(&s->state, s->model->spec.parts, s->model->spec.part_count, model_state_type(s->model),
+                        s->context, 1, err));
+    s->part_pages = state_pool_give(&s->state, s->context);
+    TRY(bucket_create(&s->one, s, 1, 1, err));
     if (s->chunk > 1)
-        TRY(bucket_create(&s->many, s->model, s->chunk, 1, err));
+        TRY(bucket_create(&s->many, s, s->chunk, 1, err));
+    s->scratch_bytes = program_scratch_bytes(s->one.program) * (size_t)pool_threads(s->model->pool);
+    s->scratch = mem_alloc_pages(s->scratch_bytes);
+    if (!s->scratch)
+        TRY(error_set(err, ST_NOMEM, "no memory for a session"));
 out:
     return st;
 }
@@ -158,10 +137,8 @@ void session_destroy(Session *s)
     bucket_destroy(&s->one);
     bucket_destroy(&s->many);
     bucket_destroy(&s->all);
-    mem_free_pages(s->state, s->state_bytes);
+    state_pool_deinit(&s->state);
     mem_free_pages(s->scratch, s->scratch_bytes);
-    mem_free(s->part_pages);
-    mem_free(s->page_table);
     mem_free(s->ids);
     mem_free(s->positions);
     mem_free(s->logit_rows);
@@ -194,9 +171,10 @@ static void run_chunk(Session *s, const Bucket *b, int64_t n, int64_t logit_rows
 {
     for (int64_t i = 0; i < n; i++)
         s->positions[i] = (int32_t)(s->count + i);
-    const BatchSequence sequence = {0, n, s->count, (void *const *const *)s->part_pages};
-    const Batch batch = {n, s->ids + s->count, s->positions, &sequence, 1, s->logit_rows, logit_rows};
-    const RunMemory memory = {b->arena, s->scratch, s->hook ? on_tap : NULL, s};
+    const BatchSequence sequence = {0, n, s->count, s->part_pages};
+    const Batch batch = {.rows = n, .ids = s->ids + s->count, .positions = s->positions, .sequences = &sequence,
+                         .sequence_count = 1, .logit_rows = s->logit_rows, .logit_row_count = logit_rows};
+    const RunMemory memory = {.arena = b->arena, .scratch = s->scratch, .tap = s->hook ? on_tap : NULL, .tap_arg = s};
     model_run(s->model, b->program, &batch, &memory);
 }
 
@@ -219,7 +197,7 @@ MUST_USE static Status reserve_logits(Session *s, int64_t rows, Error *err)
     s->logits = p;
     if (s->all.program || s->chunk == 1)
         return ST_OK;
-    return bucket_create(&s->all, s->model, s->chunk, s->chunk, err);
+    return bucket_create(&s->all, s, s->chunk, s->chunk, err);
 }
 
 MUST_USE static Status reserve_hook(Session *s, Error *err)

@@ -9,12 +9,22 @@
 
 Shape shape_1d(int64_t a)
 {
-    return (Shape){1, {a}};
+    return (Shape){.ndim = 1, .dims = {a}};
 }
 
 Shape shape_2d(int64_t a, int64_t b)
 {
-    return (Shape){2, {a, b}};
+    return (Shape){.ndim = 2, .dims = {a, b}};
+}
+
+Shape shape_3d(int64_t a, int64_t b, int64_t c)
+{
+    return (Shape){.ndim = 3, .dims = {a, b, c}};
+}
+
+Shape shape_rows_of(const Shape *s, int64_t width)
+{
+    return (Shape){2, {s->dims[0], width}, s->rows_times, s->rows_over};
 }
 
 int64_t shape_row_elements(const Shape *s)
@@ -55,14 +65,16 @@ MUST_USE static Status append(Graph *g, Node n, NodeId *out, Error *err)
     return ST_OK;
 }
 
-Status graph_add(Graph *g, Op op, const NodeId *inputs, int input_count, const OpParams *params, NodeId *out,
-                 Error *err)
+Status graph_add_indexed(Graph *g, Op op, const NodeId *inputs, int input_count, const OpParams *params,
+                         int32_t index, NodeId *out, Error *err)
 {
     const OpRow *row = op_row(op);
-    CHECK(input_count >= row->inputs_min && input_count <= row->inputs_max);
-    Node n = {.op = op, .input_count = input_count, .index = -1};
+    CHECK(input_count >= row->inputs_min);
+    CHECK(input_count <= row->inputs_max);
+    Node n = {.op = op, .input_count = input_count, .index = index};
     for (int i = 0; i < input_count; i++) {
-        CHECK(inputs[i] >= 0 && inputs[i] < g->count);
+        CHECK(inputs[i] < g->count);
+        CHECK(inputs[i] >= 0 || i >= row->inputs_min);
         n.inputs[i] = inputs[i];
     }
     if (params)
@@ -70,9 +82,15 @@ Status graph_add(Graph *g, Op op, const NodeId *inputs, int input_count, const O
     return append(g, n, out, err);
 }
 
+Status graph_add(Graph *g, Op op, const NodeId *inputs, int input_count, const OpParams *params, NodeId *out,
+                 Error *err)
+{
+    return graph_add_indexed(g, op, inputs, input_count, params, -1, out, err);
+}
+
 Status graph_leaf(Graph *g, Op op, int32_t index, Shape shape, NodeId *out, Error *err)
 {
-    CHECK(op == OP_WEIGHT || op == OP_CONSTANT || op == OP_STATE);
+    CHECK(op_row(op)->inputs_max == 0);
     return append(g, (Node){.op = op, .index = index, .shape = shape}, out, err);
 }
 

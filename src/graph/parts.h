@@ -22,11 +22,25 @@ typedef struct {
     int32_t layer; /* −1: none */
 } TensorRow;
 
-/* One part of the state of a sequence. There is one kind so far: keys and values of a layer, a growing
- * part, which is rewound by forgetting entries. */
+/* One part of the state of a sequence: entries that grow with it and are rewound by forgetting. An entry
+ * stands for `tokens` consecutive positions and exists once the last of them is there. */
+typedef enum {
+    STATE_KEYS_VALUES, /* keys and values of kv_heads heads */
+    STATE_SHARED,      /* keys that are their own values */
+    STATE_KEYS,        /* keys alone */
+    STATE_ROWS,        /* rows of head_dim numbers (kv_heads 1) */
+} StateKind;
+
 typedef struct {
     int32_t layer;
     int64_t kv_heads, head_dim;
+    StateKind kind;
+    int64_t tokens; /* 0 is 1 */
 } StatePart;
+
+static inline int64_t state_part_tokens(const StatePart *p)
+{
+    return p->tokens > 0 ? p->tokens : 1;
+}
 
 #endif

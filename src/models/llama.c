@@ -242,7 +242,7 @@ MUST_USE static Status add_parts(ModelSpec *spec, const LlamaConfig *c, Error *e
         return error_set(err, ST_NOMEM, "no memory for the list of state parts");
     spec->part_count = (int32_t)spec->layers;
     for (int32_t i = 0; i < spec->part_count; i++)
-        spec->parts[i] = (StatePart){i, c->kv_heads, c->head_dim};
+        spec->parts[i] = (StatePart){.layer = i, .kv_heads = c->kv_heads, .head_dim = c->head_dim};
     return ST_OK;
 }
 
@@ -273,7 +273,7 @@ out:
 MUST_USE static Status weight_node(const ModelSpec *spec, Graph *g, int32_t row, NodeId *out, Error *err)
 {
     const TensorRow *t = &spec->tensors[row];
-    return graph_leaf(g, OP_WEIGHT, row, (Shape){t->ndim, {t->dims[0], t->dims[1]}}, out, err);
+    return graph_leaf(g, OP_WEIGHT, row, (Shape){.ndim = t->ndim, .dims = {t->dims[0], t->dims[1]}}, out, err);
 }
 
 MUST_USE static Status linear_nodes(const ModelSpec *spec, Graph *g, LinearRows rows, const char *site,

@@ -111,7 +111,7 @@ static int setup(void **state)
     for (int i = 0; i < HEAD_DIM / 2; i++)
         b.inv_freq[i] = 1.0f / (float)(1 + 3 * i);
     b.constants[0] = b.inv_freq;
-    b.part = (StatePart){0, KV_HEADS, HEAD_DIM};
+    b.part = (StatePart){.kv_heads = KV_HEADS, .head_dim = HEAD_DIM};
     make_graph(&b);
     for (int i = 0; i < ROWS; i++) {
         b.ids[i] = (i * 7 + 3) % V;
@@ -235,22 +235,22 @@ static void run(Block *b, const Kernels *k, const int *cuts, int threads, void *
     void *const *const parts[1] = {page};
     ThreadPool *pool;
     assert_int_equal(pool_create(&pool, threads, NULL), ST_OK);
-    const size_t scratch_bytes = program_scratch_bytes() * (size_t)threads;
-    void *scratch = mem_alloc_pages(scratch_bytes);
     for (int64_t past = 0; past < ROWS; cuts++) {
         const int64_t rows = *cuts - past;
         Program *p = lower(b, k, rows);
-        void *arena = mem_alloc_pages(program_arena_bytes(p));
+        const size_t scratch_bytes = program_scratch_bytes(p) * (size_t)threads;
+        void *arena = mem_alloc_pages(program_arena_bytes(p)), *scratch = mem_alloc_pages(scratch_bytes);
         const BatchSequence sequence = {0, rows, past, parts};
-        const Batch batch = {rows, b->ids + past, b->positions + past, &sequence, 1, b->logit_rows, rows};
-        program_run(p, pool, &batch, &(RunMemory){arena, scratch, NULL, NULL});
+        const Batch batch = {.rows = rows, .ids = b->ids + past, .positions = b->positions + past, .sequences = &sequence, .sequence_count = 1,
+                             .logit_rows = b->logit_rows, .logit_row_count = rows};
+        program_run(p, pool, &batch, &(RunMemory){.arena = arena, .scratch = scratch});
         memcpy((uint8_t *)logits + (size_t)(past * V) * k->real_bytes, program_output(p, 0, arena, NULL),
                (size_t)(rows * V) * k->real_bytes);
         mem_free_pages(arena, program_arena_bytes(p));
+        mem_free_pages(scratch, scratch_bytes);
         program_destroy(p);
         past = *cuts;
     }
-    mem_free_pages(scratch, scratch_bytes);
     pool_destroy(pool);
     mem_free_pages(page[0], layout.page_bytes);
     mem_free_pages(page[1], layout.page_bytes);
@@ -302,17 +302,18 @@ static void sequences_in_one_batch_do_not_see_each_other(void **state)
     for (int i = 0; i < 10; i++)
         ids[20 + i] = b->ids[i], positions[20 + i] = i;
     const BatchSequence sequences[2] = {{0, 20, 0, &parts[0]}, {20, 10, 0, &parts[1]}};
-    const Batch batch = {30, ids, positions, sequences, 2, b->logit_rows, 30};
+    const Batch batch = {.rows = 30, .ids = ids, .positions = positions, .sequences = sequences, .sequence_count = 2,
+                             .logit_rows = b->logit_rows, .logit_row_count = 30};
     ThreadPool *pool;
     assert_int_equal(pool_create(&pool, 2, NULL), ST_OK);
     Program *p = lower(b, k, 32);
-    void *arena = mem_alloc_pages(program_arena_bytes(p)), *scratch = mem_alloc_pages(2 * program_scratch_bytes());
-    program_run(p, pool, &batch, &(RunMemory){arena, scratch, NULL, NULL});
+    void *arena = mem_alloc_pages(program_arena_bytes(p)), *scratch = mem_alloc_pages(2 * program_scratch_bytes(p));
+    program_run(p, pool, &batch, &(RunMemory){.arena = arena, .scratch = scratch});
     const float *logits = program_output(p, 0, arena, NULL);
     assert_memory_equal(logits, alone, 20 * V * sizeof(float));
     assert_memory_equal(logits + 20 * V, alone, 10 * V * sizeof(float));
     mem_free_pages(arena, program_arena_bytes(p));
-    mem_free_pages(scratch, 2 * program_scratch_bytes());
+    mem_free_pages(scratch, 2 * program_scratch_bytes(p));
     program_destroy(p);
     pool_destroy(pool);
     mem_free_pages(page[0], layout.page_bytes);
@@ -357,14 +358,15 @@ static void running_allocates_nothing(void **state)
     ThreadPool *pool;
     assert_int_equal(pool_create(&pool, 2, NULL), ST_OK);
     Program *p = lower(b, k, 1);
-    void *arena = mem_alloc_pages(program_arena_bytes(p)), *scratch = mem_alloc_pages(2 * program_scratch_bytes());
+    void *arena = mem_alloc_pages(program_arena_bytes(p)), *scratch = mem_alloc_pages(2 * program_scratch_bytes(p));
     const BatchSequence sequence = {0, 1, 0, parts};
-    const Batch batch = {1, b->ids, b->positions, &sequence, 1, b->logit_rows, 1};
+    const Batch batch = {.rows = 1, .ids = b->ids, .positions = b->positions, .sequences = &sequence, .sequence_count = 1,
+                             .logit_rows = b->logit_rows, .logit_row_count = 1};
     const int64_t before = mem_alloc_count();
-    program_run(p, pool, &batch, &(RunMemory){arena, scratch, NULL, NULL});
+    program_run(p, pool, &batch, &(RunMemory){.arena = arena, .scratch = scratch});
     assert_int_equal(mem_alloc_count(), before);
     mem_free_pages(arena, program_arena_bytes(p));
-    mem_free_pages(scratch, 2 * program_scratch_bytes());
+    mem_free_pages(scratch, 2 * program_scratch_bytes(p));
     program_destroy(p);
     pool_destroy(pool);
     mem_free_pages(page[0], layout.page_bytes);
