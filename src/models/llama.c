@@ -26,8 +26,8 @@ typedef struct {
 
 typedef struct {
     int64_t heads, kv_heads, head_dim, intermediate;
-    double eps;
-    bool tied, gguf;
+    double eps, init_std;
+    bool tied, gguf, attention_bias, ffn_bias; /* the last two as configured, for a model from nothing */
     double rope_scale;
     RopeConfig rope;
     int32_t embedding, norm, head;
@@ -87,7 +87,10 @@ MUST_USE static Status read_hf(ModelSpec *spec, LlamaConfig *c, const Kv *kv, Er
     TRY(config_int(kv, "intermediate_size", -1, 1, DIM_LIMIT, &c->intermediate, err));
     TRY(config_float(kv, "rms_norm_eps", 1e-6, 0, 1, &c->eps, err));
     TRY(rope_config_hf(&c->rope, kv, 10000, spec->context_max, err));
+    TRY(config_float(kv, "initializer_range", 0.02, 0, 100, &c->init_std, err));
     c->tied = kv_bool(kv, "tie_word_embeddings", false);
+    c->attention_bias = kv_bool(kv, "attention_bias", false);
+    c->ffn_bias = kv_bool(kv, "mlp_bias", false);
     const Str act = kv_str(kv, "hidden_act");
     if (act.ptr && !str_eq(act, "silu") && !str_eq(act, "swish"))
         return error_set(err, ST_UNSUPPORTED, "hidden_act '%.*s' is not supported for llama (silu is)",
@@ -134,36 +137,54 @@ out:
 
 typedef struct {
     ModelSpec *spec;
-    const TensorDir *dir;
+    const TensorDir *dir; /* NULL: from nothing */
     const Names *names;
+    double init_std;
     int32_t layer;
     Error *err;
 } Table;
 
-MUST_USE static Status add_linear(const Table *t, const char *name, int64_t n, int64_t k, LinearRows *out)
+static void set_name(char out[TENSOR_NAME_MAX], const Names *names, int32_t layer, const char *name,
+                     const char *what)
 {
-    char bias[TENSOR_NAME_MAX];
-    Status st = ST_OK;
-    out->bias = -1;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    TRY(model_spec_tensor(t->spec, USE_MATRIX, 2, n, k, t->layer, &out->weight, t->err, t->names->prefix, t->layer,
-                          name, "weight"));
-    snprintf(bias, sizeof bias, t->names->prefix, t->layer, name, "bias");
+    tensor_name_set(out, names->prefix, layer, name, what);
 #pragma GCC diagnostic pop
-    if (tensordir_find(t->dir, bias))
-        TRY(model_spec_tensor(t->spec, USE_VECTOR, 1, n, 1, t->layer, &out->bias, t->err, "%s", bias));
+}
+
+static TensorRow matrix_row(const Table *t, int64_t n, int64_t k)
+{
+    return (TensorRow){.uses = USE_MATRIX, .ndim = 2, .dims = {n, k}, .layer = t->layer, .trainable = true,
+                       .init_std = t->init_std};
+}
+
+static TensorRow vector_row(const Table *t, int64_t n, TensorRole role, TensorInit init)
+{
+    return (TensorRow){.uses = USE_VECTOR, .ndim = 1, .dims = {n}, .layer = t->layer, .trainable = true,
+                       .role = role, .init = init};
+}
+
+MUST_USE static Status add_linear(const Table *t, const char *name, bool biased, int64_t n, int64_t k,
+                                  LinearRows *out)
+{
+    TensorRow weight = matrix_row(t, n, k), bias = vector_row(t, n, ROLE_VECTOR, INIT_ZERO);
+    Status st = ST_OK;
+    out->bias = -1;
+    set_name(weight.name, t->names, t->layer, name, "weight");
+    set_name(bias.name, t->names, t->layer, name, "bias");
+    TRY(model_spec_add(t->spec, &weight, &out->weight, t->err));
+    if (t->dir ? tensordir_find(t->dir, bias.name) != NULL : biased)
+        TRY(model_spec_add(t->spec, &bias, &out->bias, t->err));
 out:
     return st;
 }
 
 MUST_USE static Status add_norm(const Table *t, const char *name, int32_t *out)
 {
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    return model_spec_tensor(t->spec, USE_VECTOR, 1, t->spec->hidden, 1, t->layer, out, t->err,
-                             t->names->prefix, t->layer, name, "weight");
-#pragma GCC diagnostic pop
+    TensorRow row = vector_row(t, t->spec->hidden, ROLE_GAIN, INIT_ONE);
+    set_name(row.name, t->names, t->layer, name, "weight");
+    return model_spec_add(t->spec, &row, out, t->err);
 }
 
 MUST_USE static Status add_layer(const Table *t, const LlamaConfig *c, LayerRows *rows)
@@ -172,14 +193,14 @@ MUST_USE static Status add_layer(const Table *t, const LlamaConfig *c, LayerRows
     const int64_t d = t->spec->hidden, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     Status st = ST_OK;
     TRY(add_norm(t, n->attention_norm, &rows->attention_norm));
-    TRY(add_linear(t, n->q, q, d, &rows->q));
-    TRY(add_linear(t, n->k, kv, d, &rows->k));
-    TRY(add_linear(t, n->v, kv, d, &rows->v));
-    TRY(add_linear(t, n->o, d, q, &rows->o));
+    TRY(add_linear(t, n->q, c->attention_bias, q, d, &rows->q));
+    TRY(add_linear(t, n->k, c->attention_bias, kv, d, &rows->k));
+    TRY(add_linear(t, n->v, c->attention_bias, kv, d, &rows->v));
+    TRY(add_linear(t, n->o, c->attention_bias, d, q, &rows->o));
     TRY(add_norm(t, n->ffn_norm, &rows->ffn_norm));
-    TRY(add_linear(t, n->gate, c->intermediate, d, &rows->gate));
-    TRY(add_linear(t, n->up, c->intermediate, d, &rows->up));
-    TRY(add_linear(t, n->down, d, c->intermediate, &rows->down));
+    TRY(add_linear(t, n->gate, c->ffn_bias, c->intermediate, d, &rows->gate));
+    TRY(add_linear(t, n->up, c->ffn_bias, c->intermediate, d, &rows->up));
+    TRY(add_linear(t, n->down, c->ffn_bias, d, c->intermediate, &rows->down));
 out:
     return st;
 }
@@ -187,18 +208,23 @@ out:
 MUST_USE static Status add_tensors(ModelSpec *spec, LlamaConfig *c, const TensorDir *dir, Error *err)
 {
     const Names *n = c->gguf ? &gguf_names : &hf_names;
-    Table t = {spec, dir, n, -1, err};
-    const unsigned uses = USE_ROWS | (c->tied ? USE_MATRIX : 0u);
+    Table t = {.spec = spec, .dir = dir, .names = n, .init_std = c->init_std, .layer = -1, .err = err};
+    TensorRow embedding = matrix_row(&t, spec->vocab, spec->hidden), head = embedding;
+    TensorRow norm = vector_row(&t, spec->hidden, ROLE_GAIN, INIT_ONE);
     Status st = ST_OK;
-    TRY(model_spec_tensor(spec, uses, 2, spec->vocab, spec->hidden, -1, &c->embedding, err, "%s.weight",
-                          n->embedding));
+    embedding.uses = USE_ROWS | (c->tied ? USE_MATRIX : 0u);
+    embedding.role = ROLE_EMBEDDING;
+    head.role = ROLE_HEAD;
+    tensor_name_set(embedding.name, "%s.weight", n->embedding);
+    tensor_name_set(norm.name, "%s.weight", n->norm);
+    tensor_name_set(head.name, "%s.weight", n->head);
+    TRY(model_spec_add(spec, &embedding, &c->embedding, err));
     for (t.layer = 0; t.layer < (int32_t)spec->layers; t.layer++)
         TRY(add_layer(&t, c, &c->layers[t.layer]));
-    TRY(model_spec_tensor(spec, USE_VECTOR, 1, spec->hidden, 1, -1, &c->norm, err, "%s.weight", n->norm));
+    TRY(model_spec_add(spec, &norm, &c->norm, err));
     c->head = c->embedding;
     if (!c->tied)
-        TRY(model_spec_tensor(spec, USE_MATRIX, 2, spec->vocab, spec->hidden, -1, &c->head, err, "%s.weight",
-                              n->head));
+        TRY(model_spec_add(spec, &head, &c->head, err));
 out:
     return st;
 }
@@ -246,14 +272,16 @@ MUST_USE static Status add_parts(ModelSpec *spec, const LlamaConfig *c, Error *e
     return ST_OK;
 }
 
-MUST_USE static Status configure(ModelSpec *spec, const TensorDir *dir, Error *err)
+MUST_USE static Status configure(ModelSpec *spec, const ModelSource *source, Error *err)
 {
-    LlamaConfig sizes = {.gguf = tensordir_kind(dir) == TENSORDIR_GGUF};
+    LlamaConfig sizes = {.gguf = source->dir && tensordir_kind(source->dir) == TENSORDIR_GGUF};
     Status st = ST_OK;
+    if (source->mtp)
+        return error_set(err, ST_INVALID, "llama has no block for multi-token prediction");
     if (sizes.gguf)
-        TRY(read_gguf(spec, &sizes, dir, err));
+        TRY(read_gguf(spec, &sizes, source->dir, err));
     else
-        TRY(read_hf(spec, &sizes, tensordir_kv(dir), err));
+        TRY(read_hf(spec, &sizes, source->kv, err));
     TRY(head_sizes(spec, &sizes, err));
     LlamaConfig *c = mem_alloc(1, sizeof *c + (size_t)spec->layers * sizeof *c->layers);
     if (!c)
@@ -261,11 +289,45 @@ MUST_USE static Status configure(ModelSpec *spec, const TensorDir *dir, Error *e
     *c = sizes;
     c->layers = (LayerRows *)(c + 1);
     spec->config = c;
-    TRY(add_tensors(spec, c, dir, err));
-    TRY(add_constants(spec, c, dir, err));
+    TRY(add_tensors(spec, c, source->dir, err));
+    TRY(add_constants(spec, c, source->dir, err));
     TRY(add_parts(spec, c, err));
 out:
     return st;
+}
+
+/* ---- writing a configuration -------------------------------------------------------------------- */
+
+MUST_USE static Status write_config(const ModelSpec *spec, const ModelConfigExtras *extras, JsonWriter *w,
+                                    Error *err)
+{
+    const LlamaConfig *c = spec->config;
+    if (c->gguf)
+        return error_set(err, ST_UNSUPPORTED, "a model from a GGUF file cannot be written as a directory");
+    json_write_object_begin(w);
+    config_write_architecture(w, "LlamaForCausalLM", "llama");
+    config_write_extras(w, extras);
+    config_write_bool(w, "attention_bias", c->layers[0].q.bias >= 0);
+    config_write_int(w, "head_dim", c->head_dim);
+    config_write_string(w, "hidden_act", "silu");
+    config_write_int(w, "hidden_size", spec->hidden);
+    config_write_float(w, "initializer_range", c->init_std);
+    config_write_int(w, "intermediate_size", c->intermediate);
+    config_write_int(w, "max_position_embeddings", spec->context_max);
+    config_write_bool(w, "mlp_bias", c->layers[0].gate.bias >= 0);
+    config_write_int(w, "num_attention_heads", c->heads);
+    config_write_int(w, "num_hidden_layers", spec->layers);
+    config_write_int(w, "num_key_value_heads", c->kv_heads);
+    config_write_float(w, "rms_norm_eps", c->eps);
+    json_write_key(w, "rope_parameters");
+    json_write_object_begin(w);
+    rope_config_write(&c->rope, w);
+    json_write_object_end(w);
+    config_write_float(w, "rope_theta", c->rope.base); /* for libraries that do not know rope_parameters */
+    config_write_bool(w, "tie_word_embeddings", c->tied);
+    config_write_int(w, "vocab_size", spec->vocab);
+    json_write_object_end(w);
+    return ST_OK;
 }
 
 /* ---- graph ------------------------------------------------------------------------------------- */
@@ -377,4 +439,4 @@ out:
     return st;
 }
 
-const ModelFamily model_llama = {"llama", matches, configure, build};
+const ModelFamily model_llama = {"llama", matches, configure, build, write_config};

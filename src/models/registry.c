@@ -11,11 +11,16 @@ static const ModelFamily *const families[] = {&model_llama};
 
 #define ARRAY_COUNT(a) (sizeof(a) / sizeof *(a))
 
-/* general.architecture, or the first of "architectures". */
-static Str architecture_of(const TensorDir *dir)
+static TensorDirKind kind_of(const ModelSource *source)
 {
-    const Kv *kv = tensordir_kv(dir);
-    if (tensordir_kind(dir) == TENSORDIR_GGUF)
+    return source->dir ? tensordir_kind(source->dir) : TENSORDIR_HF;
+}
+
+/* general.architecture, or the first of "architectures". */
+static Str architecture_of(const ModelSource *source)
+{
+    const Kv *kv = source->kv;
+    if (kind_of(source) == TENSORDIR_GGUF)
         return kv_str(kv, "general.architecture");
     KvValue list, first;
     const void *cursor = NULL;
@@ -24,40 +29,46 @@ static Str architecture_of(const TensorDir *dir)
     return found ? first.s : kv_str(kv, "model_type");
 }
 
-static const ModelFamily *family_of(const TensorDir *dir, Str architecture)
+static const ModelFamily *family_of(TensorDirKind kind, Str architecture)
 {
     for (size_t i = 0; i < ARRAY_COUNT(families); i++)
-        if (families[i]->matches(tensordir_kind(dir), architecture))
+        if (families[i]->matches(kind, architecture))
             return families[i];
     return NULL;
 }
 
-MUST_USE static Status unknown_architecture(const TensorDir *dir, Str name, Error *err)
+MUST_USE static Status unknown_architecture(const ModelSource *source, Str name, Error *err)
 {
     char known[256] = "";
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_COUNT(families) && n < sizeof known; i++)
         n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "", families[i]->name);
     if (!name.ptr)
-        return error_set(err, ST_UNSUPPORTED, "'%s' does not say its architecture (%s)", tensordir_path(dir),
-                         tensordir_kind(dir) == TENSORDIR_GGUF ? "key general.architecture"
-                                                              : "config.json: architectures");
+        return error_set(err, ST_UNSUPPORTED, "'%s' does not say its architecture (%s)",
+                         source->dir ? tensordir_path(source->dir) : "the configuration",
+                         kind_of(source) == TENSORDIR_GGUF ? "key general.architecture"
+                                                           : "config.json: architectures");
     return error_set(err, ST_UNSUPPORTED, "architecture '%.*s' is not supported (known: %s)",
                      (int)(name.len < 64 ? name.len : 64), name.ptr, known);
 }
 
-Status model_spec_load(ModelSpec *out, const TensorDir *dir, Error *err)
+Status model_spec_from(ModelSpec *out, const ModelSource *source, Error *err)
 {
-    const Str name = architecture_of(dir);
-    ModelSpec spec = {.family = name.ptr ? family_of(dir, name) : NULL};
+    const Str name = architecture_of(source);
+    ModelSpec spec = {.family = name.ptr ? family_of(kind_of(source), name) : NULL};
     if (!spec.family)
-        return unknown_architecture(dir, name, err);
-    const Status st = spec.family->configure(&spec, dir, err);
+        return unknown_architecture(source, name, err);
+    const Status st = spec.family->configure(&spec, source, err);
     if (st == ST_OK)
         *out = spec;
     else
         model_spec_free(&spec);
     return st;
+}
+
+Status model_spec_load(ModelSpec *out, const TensorDir *dir, Error *err)
+{
+    return model_spec_from(out, &(ModelSource){.kv = tensordir_kv(dir), .dir = dir}, err);
 }
 
 void model_spec_free(ModelSpec *spec)
@@ -71,20 +82,26 @@ void model_spec_free(ModelSpec *spec)
     *spec = (ModelSpec){0};
 }
 
-Status model_spec_tensor(ModelSpec *spec, unsigned uses, int ndim, int64_t d0, int64_t d1, int32_t layer,
-                         int32_t *index, Error *err, const char *name_format, ...)
+void tensor_name_set(char name[TENSOR_NAME_MAX], const char *format, ...)
 {
-    TensorRow row = {.uses = uses, .ndim = ndim, .dims = {d0, d1}, .layer = layer};
     va_list ap;
-    va_start(ap, name_format);
-    const int n = vsnprintf(row.name, sizeof row.name, name_format, ap);
+    va_start(ap, format);
+    const int n = vsnprintf(name, TENSOR_NAME_MAX, format, ap);
     va_end(ap);
-    CHECK(n > 0 && (size_t)n < sizeof row.name);
+    CHECK(n > 0 && n < TENSOR_NAME_MAX);
+}
+
+Status model_spec_add(ModelSpec *spec, const TensorRow *row, int32_t *index, Error *err)
+{
+    CHECK(row->name[0] && row->groups >= 0 && (row->groups == 0 || row->dims[0] % row->groups == 0));
     void *rows = spec->tensors;
-    if (mem_grow(&rows, &spec->tensor_cap, (size_t)spec->tensor_count + 1, sizeof row) != ST_OK)
+    if (mem_grow(&rows, &spec->tensor_cap, (size_t)spec->tensor_count + 1, sizeof *row) != ST_OK)
         return error_set(err, ST_NOMEM, "no memory for the tensor table");
     spec->tensors = rows;
-    spec->tensors[spec->tensor_count] = row;
+    TensorRow *added = &spec->tensors[spec->tensor_count];
+    *added = *row;
+    if (!added->saved_name[0])
+        memcpy(added->saved_name, added->name, sizeof added->name);
     *index = spec->tensor_count++;
     return ST_OK;
 }

@@ -15,16 +15,19 @@ static double clamp(double x, double lo, double hi)
 
 /* ---- configuration ----------------------------------------------------------------------------- */
 
+static const struct {
+    const char *name;
+    RopeScaling scaling;
+} scaling_names[] = {{"default", ROPE_PLAIN}, {"none", ROPE_PLAIN},     {"linear", ROPE_LINEAR},
+                     {"dynamic", ROPE_DYNAMIC}, {"llama3", ROPE_LLAMA3}, {"yarn", ROPE_YARN}};
+
+#define SCALING_NAMES (sizeof scaling_names / sizeof *scaling_names)
+
 MUST_USE static Status scaling_of_name(RopeScaling *out, Str name, Error *err)
 {
-    static const struct {
-        const char *name;
-        RopeScaling scaling;
-    } names[] = {{"default", ROPE_PLAIN}, {"none", ROPE_PLAIN},     {"linear", ROPE_LINEAR},
-                 {"dynamic", ROPE_DYNAMIC}, {"llama3", ROPE_LLAMA3}, {"yarn", ROPE_YARN}};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (str_eq(name, names[i].name)) {
-            *out = names[i].scaling;
+    for (size_t i = 0; i < SCALING_NAMES; i++)
+        if (str_eq(name, scaling_names[i].name)) {
+            *out = scaling_names[i].scaling;
             return ST_OK;
         }
     return error_set(err, ST_UNSUPPORTED, "rope scaling '%.*s' is not supported (linear, dynamic, llama3, yarn are)",
@@ -51,9 +54,15 @@ Status rope_config_hf(RopeConfig *out, const Kv *kv, double base_default, int64_
     const char *group = kv_has(kv, "rope_parameters.rope_type") || kv_has(kv, "rope_parameters.rope_theta")
                             ? "rope_parameters"
                             : "rope_scaling";
+    return rope_config_group(out, kv, group, kv_float(kv, "rope_theta", base_default), context, err);
+}
+
+Status rope_config_group(RopeConfig *out, const Kv *kv, const char *group, double base_default, int64_t context,
+                         Error *err)
+{
     char key[96];
 #define GET(name, fallback) (snprintf(key, sizeof key, "%s." name, group), kv_float(kv, key, fallback))
-    RopeConfig c = {.base = GET("rope_theta", kv_float(kv, "rope_theta", base_default)),
+    RopeConfig c = {.base = GET("rope_theta", base_default),
                     .factor = GET("factor", 1),
                     .original_context = GET("original_max_position_embeddings", (double)context),
                     .low_freq_factor = GET("low_freq_factor", 1),
@@ -107,6 +116,59 @@ Status rope_config_gguf(RopeConfig *out, const Kv *kv, const char *architecture,
     *out = c;
 out:
     return st;
+}
+
+static void write_number(JsonWriter *w, const char *key, double x)
+{
+    json_write_key(w, key);
+    if (x == floor(x) && fabs(x) < 1e15)
+        json_write_int(w, (int64_t)x);
+    else
+        json_write_double(w, x);
+}
+
+static void write_fraction(JsonWriter *w, const char *key, double x)
+{
+    json_write_key(w, key);
+    json_write_double(w, x);
+}
+
+static void write_yarn(const RopeConfig *c, JsonWriter *w)
+{
+    if (c->attention_factor != 0)
+        write_fraction(w, "attention_factor", c->attention_factor);
+    write_fraction(w, "beta_fast", c->beta_fast);
+    write_fraction(w, "beta_slow", c->beta_slow);
+    if (c->mscale != 0)
+        write_fraction(w, "mscale", c->mscale);
+    if (c->mscale_all != 0)
+        write_fraction(w, "mscale_all_dim", c->mscale_all);
+    if (!c->truncate) {
+        json_write_key(w, "truncate");
+        json_write_bool(w, false);
+    }
+}
+
+void rope_config_write(const RopeConfig *c, JsonWriter *w)
+{
+    const char *name = "default";
+    for (size_t i = SCALING_NAMES; i-- > 0;)
+        if (scaling_names[i].scaling == c->scaling)
+            name = scaling_names[i].name;
+    json_write_key(w, "rope_type");
+    json_write_string(w, name);
+    write_fraction(w, "rope_theta", c->base);
+    if (c->scaling == ROPE_PLAIN)
+        return;
+    write_fraction(w, "factor", c->factor);
+    if (c->scaling == ROPE_YARN || c->scaling == ROPE_LLAMA3 || c->scaling == ROPE_DYNAMIC)
+        write_number(w, "original_max_position_embeddings", c->original_context);
+    if (c->scaling == ROPE_LLAMA3) {
+        write_fraction(w, "low_freq_factor", c->low_freq_factor);
+        write_fraction(w, "high_freq_factor", c->high_freq_factor);
+    }
+    if (c->scaling == ROPE_YARN)
+        write_yarn(c, w);
 }
 
 /* ---- frequencies ------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #define PLUMB_MODELS_ROPE_H
 
 #include "base/error.h"
+#include "base/json_write.h"
 #include "base/kv.h"
 
 typedef enum { ROPE_PLAIN, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN } RopeScaling;
@@ -26,8 +27,14 @@ typedef struct {
 /* From config.json (rope_theta with rope_scaling, or rope_parameters) or from GGUF keys
  * ("llama.rope.…"). ST_UNSUPPORTED names a scaling that is none of the above. */
 MUST_USE Status rope_config_hf(RopeConfig *out, const Kv *kv, double base_default, int64_t context, Error *err);
+/* From one object of config.json, whose members are "group.rope_type" and so on. */
+MUST_USE Status rope_config_group(RopeConfig *out, const Kv *kv, const char *group, double base_default,
+                                  int64_t context, Error *err);
 MUST_USE Status rope_config_gguf(RopeConfig *out, const Kv *kv, const char *architecture, int64_t context,
                                  Error *err);
+
+/* The members of such an object, between its braces. */
+void rope_config_write(const RopeConfig *c, JsonWriter *w);
 
 /* inv_freq [dim/2]. */
 void rope_frequencies(const RopeConfig *c, int64_t dim, float *inv_freq);

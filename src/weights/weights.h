@@ -2,7 +2,9 @@
  *
  * Embedding rows stay where the file maps them. Matrices are packed into panels (kernels/forms.h): a copy,
  * because panels are read in order at full bandwidth, lie in huge pages, and keep the file's bits per
- * weight. Vectors become reals. Immutable after bind; any thread. */
+ * weight. Groups of a matrix are packed one after the other, each as a matrix of its own, so that group g
+ * begins form_bytes(N/groups, K)·g behind the first. Vectors become reals, ids int32 and are checked against
+ * their limit. Slices read their part of the stored tensor. Immutable after bind; any thread. */
 #ifndef PLUMB_WEIGHTS_WEIGHTS_H
 #define PLUMB_WEIGHTS_WEIGHTS_H
 
@@ -28,9 +30,10 @@ void weights_free(Weights *w); /* NULL is fine */
 const WeightView *weights_views(const Weights *w); /* by row number */
 size_t weights_packed_bytes(const Weights *w);
 int64_t weights_parameters(const Weights *w); /* elements of all bound tensors */
-size_t weights_matrix_bytes(const Weights *w); /* read once to decode one token */
+/* Of one token, which uses only its share of some rows. */
+size_t weights_matrix_bytes(const Weights *w); /* read to decode it */
 double weights_matrix_flops(const Weights *w); /* two for every matrix element */
-/* Bytes of matrices that are quantised; more than half of all makes int8 the mode of choice. */
+/* Bytes of all matrices that are quantised; more than half of all makes int8 the mode of choice. */
 size_t weights_quantised_bytes(const Weights *w);
 
 #endif
