@@ -18,6 +18,7 @@
 
 #define DIM_LIMIT ((int64_t)1 << 24)
 #define LAYERS_MAX 4096
+#define EXPERTS_MAX ((int64_t)1 << 18) /* of all layers: each is three rows of the tensor table */
 
 /* ---- sizes ------------------------------------------------------------------------------------- */
 
@@ -54,8 +55,11 @@ out:
 }
 
 /* What must fit together. */
-MUST_USE static Status check_sizes(const DeepseekV4Config *c, Error *err)
+MUST_USE static Status check_sizes(const ModelSpec *spec, const DeepseekV4Config *c, Error *err)
 {
+    if (spec->layers * c->experts > EXPERTS_MAX)
+        return error_set(err, ST_UNSUPPORTED, "%lld experts in each of %lld layers, expected at most %lld in all",
+                         (long long)c->experts, (long long)spec->layers, (long long)EXPERTS_MAX);
     if (c->heads % c->o_groups != 0)
         return error_set(err, ST_CORRUPT, "%lld attention heads do not divide into %lld output groups",
                          (long long)c->heads, (long long)c->o_groups);
@@ -279,7 +283,7 @@ Status deepseek_v4_read_config(ModelSpec *spec, const Kv *kv, Error *err)
     Status st = ST_OK;
     TRY(read_sizes(spec, &sizes, kv, err));
     TRY(read_rope_dim(&sizes, kv, err));
-    TRY(check_sizes(&sizes, err));
+    TRY(check_sizes(spec, &sizes, err));
     TRY(check_choices(kv, err));
     TRY(read_rope(spec, &sizes, kv, err));
     DeepseekV4Config *c = mem_alloc(1, sizeof *c + (size_t)spec->layers * sizeof *c->layers);

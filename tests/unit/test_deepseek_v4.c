@@ -364,6 +364,7 @@ static void faults_of_a_configuration_are_explained(void **state)
     } cases[] = {
         {"{\"num_hidden_layers\":2,\"o_groups\":7}", ST_CORRUPT, "64 attention heads do not divide into 7"},
         {"{\"num_hidden_layers\":2,\"n_routed_experts\":4}", ST_CORRUPT, "6 experts a token of 4 experts"},
+        {"{\"num_hidden_layers\":4096,\"n_routed_experts\":65536}", ST_UNSUPPORTED, "65536 experts in each of 4096 layers"},
         {"{\"num_hidden_layers\":2,\"qk_rope_head_dim\":7}", ST_CORRUPT, "7 rotated dimensions"},
         {"{\"num_hidden_layers\":2,\"index_head_dim\":32}", ST_CORRUPT, "index_head_dim 32 is below the 64"},
         {"{\"num_hidden_layers\":2,\"num_key_value_heads\":2}", ST_UNSUPPORTED, "num_key_value_heads 2"},
