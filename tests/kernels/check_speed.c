@@ -49,7 +49,7 @@ static double seconds_of(Work work, void *arg)
 
 static void report(const Bench *b, const char *what, double seconds, double flops, double bytes)
 {
-    printf("  %-18s %-26s %10.1f us %8.1f GFLOP/s %5.1f %%  %7.2f GB/s %5.1f %%\n", b->run->level.name,
+    printf("  %-10s %-26s %10.1f us %8.1f GFLOP/s %5.1f %%  %7.2f GB/s %5.1f %%\n", b->run->level.name,
            what, seconds * 1e6, flops / seconds * 1e-9, 100 * flops / seconds / b->peaks.flops,
            bytes / seconds * 1e-9, 100 * bytes / seconds / b->peaks.read_bytes);
     fflush(stdout);
@@ -123,6 +123,68 @@ static void bench_products(Bench *b, bool int8)
         for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) /* one row: more than the caches hold */
             bench_product(b, types[t], rows[r], rows[r] == 1 ? 49152 : 1536, 768, int8);
     }
+}
+
+/* ---- products of training: forward, gradient of the input, gradient of the weights ---- */
+
+typedef struct {
+    Product product;
+    float *dw; /* [N][K] */
+} Training;
+
+static void run_linear_back(void *arg)
+{
+    const Training *const t = arg;
+    LinearShape shape = t->product.shape;
+    shape.panel1 = (shape.K + PANEL_ROWS - 1) / PANEL_ROWS;
+    t->product.k->grad->linear_back(&shape, t->product.x, shape.K, t->product.y, shape.N, t->product.scratch);
+}
+
+static void run_weight_grad(void *arg)
+{
+    const Training *const t = arg;
+    const LinearShape *const s = &t->product.shape;
+    t->product.k->grad->weight_grad(t->dw, s->K, t->product.y, s->N, t->product.x, s->K, s->M, 0, s->N, s->K,
+                                    t->product.scratch);
+}
+
+static void bench_training_shape(Bench *b, int64_t M, int64_t N, int64_t K)
+{
+    const PackForm form = form_of_dtype(DT_F32);
+    const double flops = 2.0 * (double)(M * N * K), bytes = 4.0 * (double)(M * N + M * K + N * K);
+    const size_t packed_bytes = form_bytes(&form, N, K), arena_bytes = packed_bytes + (size_t)bytes + 64;
+    float *const packed = mem_alloc_pages(arena_bytes); /* one block, as a program has its memory */
+    Training t = {.product = {.k = b->run->level.k, .scratch = b->run->scratch.p}};
+    t.dw = packed + packed_bytes / sizeof *packed;
+    t.product.x = t.dw + N * K;
+    t.product.y = t.product.x + M * K;
+    for (int64_t i = 0; i < N * K + M * K + M * N; i++)
+        t.dw[i] = (float)(i % 17) / 64;
+    for (int64_t p = 0; p * PANEL_ROWS < N; p++)
+        form_pack_panel(&form, packed + p * PANEL_ROWS * K, DT_F32, t.dw, p, N, K);
+    t.product.shape = (LinearShape){&form, packed, N, K, 0, (N + PANEL_ROWS - 1) / PANEL_ROWS, M};
+    static const struct {
+        const char *name;
+        Work work;
+    } products[] = {{"forward", run_linear}, {"input grad", run_linear_back}, {"weight grad", run_weight_grad}};
+    for (int i = 0; i < 3; i++) {
+        char what[64];
+        snprintf(what, sizeof what, "%dx%dx%d %s", (int)M, (int)N, (int)K, products[i].name);
+        report(b, what, seconds_of(products[i].work, &t), flops, bytes);
+    }
+    mem_free_pages(packed, arena_bytes);
+}
+
+/* M rows, N outputs, K inputs: the cube, SmolLM2's layers and vocabulary, layers of a small V4 model. */
+static void bench_training(Bench *b)
+{
+    static const int64_t shapes[][3] = {
+        {1024, 1024, 1024}, {512, 576, 576},  {512, 192, 576},  {512, 1536, 576}, {512, 576, 1536}, {512, 49152, 576},
+        {2048, 64, 64},     {2048, 64, 256},  {2048, 256, 64},  {2048, 256, 256}, {2048, 512, 256}, {2048, 256, 512},
+        {2048, 512, 512},   {300, 512, 256},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+        bench_training_shape(b, shapes[i][0], shapes[i][1], shapes[i][2]);
 }
 
 /* ---- attention ---- */
@@ -224,6 +286,82 @@ static void bench_rows(Bench *b)
     mem_free(r.z);
 }
 
+/* ---- training: rows, loss, optimiser ---- */
+
+typedef struct {
+    const Kernels *k;
+    float *a, *b, *c, *d; /* [rows][n] each */
+    int32_t target[64];
+    float weight[64], loss[64];
+    int64_t rows, n;
+} Grads;
+
+static void run_norm_back(void *arg)
+{
+    const Grads *const g = arg;
+    g->k->grad->rmsnorm_back(g->a, g->n, g->b, g->n, g->c, g->n, g->c, g->d, g->n, g->rows, g->n, 1e-5);
+}
+
+static void run_silu_back(void *arg)
+{
+    const Grads *const g = arg;
+    g->k->grad->silu_mul_back(g->a, g->b, g->c, g->d, g->d, g->rows * g->n, 0);
+}
+
+static void run_column_sum(void *arg)
+{
+    const Grads *const g = arg;
+    g->k->grad->column_sum(g->a, g->b, g->n, g->rows, g->n);
+}
+
+static void run_cross_entropy(void *arg)
+{
+    Grads *const g = arg;
+    g->k->grad->cross_entropy(g->a, g->n, g->rows, g->n, g->target, g->weight, g->loss);
+}
+
+static void run_adamw(void *arg)
+{
+    const Grads *const g = arg;
+    const AdamStep step = {1e-3, 0.9, 0.95, 1e-8, 0.1, 1, 1, 1};
+    g->k->grad->adamw(g->a, g->b, g->c, g->d, g->rows * g->n, &step);
+}
+
+static void run_squares(void *arg)
+{
+    Grads *const g = arg;
+    g->loss[0] = (float)g->k->grad->sum_squares(g->a, g->rows * g->n);
+}
+
+/* 64 rows of a hidden stream, a vocabulary, or parameters. */
+static void bench_grads(Bench *b)
+{
+    static const struct {
+        const char *name;
+        Work work;
+        int64_t n;
+        double bytes; /* an element */
+    } list[] = {
+        {"rmsnorm_back 64 x 576", run_norm_back, 576, 16},   {"silu_mul_back 64 x 1536", run_silu_back, 1536, 20},
+        {"column_sum 64 x 1536", run_column_sum, 1536, 4},   {"cross_entropy 64 x 49152", run_cross_entropy, 49152, 8},
+        {"adamw 64 x 49152", run_adamw, 49152, 28},          {"sum_squares 64 x 49152", run_squares, 49152, 4},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        Grads g = {.k = b->run->level.k, .rows = 64, .n = list[i].n};
+        const int64_t count = g.rows * g.n;
+        g.a = mem_alloc_pages((size_t)count * 16);
+        g.b = g.a + count;
+        g.c = g.b + count;
+        g.d = g.c + count;
+        for (int64_t j = 0; j < 4 * count; j++)
+            g.a[j] = (float)(j % 19) / 16;
+        for (int j = 0; j < 64; j++)
+            g.weight[j] = 1;
+        report(b, list[i].name, seconds_of(list[i].work, &g), 0, list[i].bytes * (double)count);
+        mem_free_pages(g.a, (size_t)count * 16);
+    }
+}
+
 /* ---- packing ---- */
 
 typedef struct {
@@ -260,6 +398,23 @@ static void bench_packing(void)
 
 /* ---- the program ---- */
 
+/* Cycles a second: a chain of additions takes one each. 0 where we have no such chain. */
+static double clock_rate(void)
+{
+    double best = 0;
+#if defined(__x86_64__)
+    for (int b = 0; b < 8; b++) {
+        const int64_t start = thread_ns(), steps = 1000000;
+        int64_t x = 0;
+        for (int64_t i = 0; i < steps; i++)
+            __asm__ volatile("add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0" : "+r"(x));
+        const double rate = 5e9 * (double)steps / (double)(thread_ns() - start);
+        best = rate > best ? rate : best;
+    }
+#endif
+    return best;
+}
+
 static bool measured(const char *name, const Kernels *k, int threads, Peaks *out)
 {
     ThreadPool *pool;
@@ -272,6 +427,10 @@ static bool measured(const char *name, const Kernels *k, int threads, Peaks *out
     printf("  %-18s peak of %d thread%s: %7.1f GFLOP/s, %7.1f Gop/s of bytes, %6.2f GB/s read (%d threads)\n",
            name, threads, threads > 1 ? "s" : "", out->flops * 1e-9, out->byte_ops * 1e-9, out->read_bytes * 1e-9,
            out->read_threads);
+    const double clock = clock_rate();
+    if (clock > 0)
+        printf("  %-18s %.1f operations of multiply-adds a cycle and thread (clock %.2f GHz)\n", name,
+               out->flops / clock / threads, clock * 1e-9);
     return out->flops > 1e7 && out->byte_ops > 1e7 && out->read_bytes > 1e8;
 }
 
@@ -290,7 +449,8 @@ int main(int argc, char **argv)
         good = measured(levels[l].name, levels[l].k, threads, &b.peaks) && good;
         if (!bench || is_double(&run.level) || (levels[l].k == kernels_at(LEVEL_SCALAR) && argc == 1))
             continue;
-        run.scratch = guarded(LINEAR_SCRATCH);
+        run.scratch = guarded(SCRATCH_MAX);
+        bench_training(&b);
         bench_products(&b, false);
         if (levels[l].k->linear_int8)
             bench_products(&b, true);
@@ -300,6 +460,7 @@ int main(int argc, char **argv)
         bench_attention(&b, DT_F16, 3, 512, 0);
         bench_attention(&b, DT_F32, 1, 64, 448);
         bench_rows(&b);
+        bench_grads(&b);
         guarded_free(&run.scratch);
     }
     if (bench)

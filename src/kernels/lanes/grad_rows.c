@@ -97,13 +97,13 @@ INLINE void silu_and_slope(vreal x, vreal *silu, vreal *slope)
     const vreal zero = v_zero(), one = v_set1(1);
     const vreal size = v_max(v_sub(zero, x), x);
     const vreal h = v_exp(v_mul(v_set1((real)-0.5), size));
-    const vreal square = v_mul(h, h), whole = v_fma(h, h, one);
+    const vreal square = v_mul(h, h), part = v_div(one, v_fma(h, h, one)); /* σ(|x|) */
     const vmask negative = v_lt(x, zero);
-    const vreal sigma = v_div(v_select(negative, square, one), whole);
+    const vreal rest = v_mul(square, part);
+    const vreal sigma = v_select(negative, rest, part), other = v_select(negative, part, rest); /* σ(x), σ(−x) */
     const vreal below = v_mul(v_mul(v_max(v_set1(-2000), x), h), h);
     const vreal near = v_min(v_set1(2000), v_max(v_set1(-2000), x)); /* infinity must not meet 0 */
-    const vreal other = v_div(v_select(negative, one, square), whole); /* σ(−x) */
-    *silu = v_div(v_select(negative, below, x), whole);
+    *silu = v_mul(v_select(negative, below, x), part);
     *slope = v_fma(v_mul(near, sigma), other, sigma);
 }
 
