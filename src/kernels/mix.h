@@ -42,11 +42,13 @@ typedef struct {
     int32_t *chosen;        /* [rows][topk] */
 } IndexArgs;
 
+#define ROUTE_EXPERTS_MAX 2048 /* of balance_back */
+
 /* The router (deepseek-v4.md §2.7): s = sqrt(softplus(logit)) (softplus(x) = x above 20); chosen are the k largest
  * s + bias (lower number first on ties), or, with `table`, those of row ids[t] of the table; listed in ascending expert
  * order; weight = scale·s / (Σ_chosen s + 1e-20), s summed in that order. */
 typedef struct {
-    int64_t experts, k;
+    int64_t experts, k;     /* 1 <= k <= experts */
     double scale;
     const void *bias;       /* real [experts]; NULL with table */
     const int32_t *table;   /* [vocab][k]; NULL: by score */

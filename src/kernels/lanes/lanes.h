@@ -55,6 +55,34 @@ void KERNEL(embed_back)(void *dtable, int64_t lddt, const void *dx, int64_t lddx
 void KERNEL(adamw)(float *w, float *m, float *v, const float *grad, int64_t n, const AdamStep *s);
 double KERNEL(sum_squares)(const float *x, int64_t n);
 #endif
+/* kernels/mix.h */
+void KERNEL(hyper_split)(const HyperShape *s, void *c, int64_t ldc, const void *z, int64_t ldz, const void *x,
+                         int64_t ldx, const void *scale, const void *base, int64_t rows);
+void KERNEL(hyper_split_back)(const HyperShape *s, void *dz, int64_t lddz, void *dx, int64_t lddx, void *dbase,
+                              int64_t lddbase, void *dscale, int64_t lddscale, const void *z, int64_t ldz,
+                              const void *x, int64_t ldx, const void *scale, const void *base, const void *dc,
+                              int64_t lddc, int64_t rows);
+void KERNEL(hyper_pre)(const HyperShape *s, void *y, int64_t ldy, const void *x, int64_t ldx, const void *c,
+                       int64_t ldc, int64_t rows);
+void KERNEL(hyper_pre_back)(const HyperShape *s, void *dx, int64_t lddx, void *dc, int64_t lddc, const void *x,
+                            int64_t ldx, const void *c, int64_t ldc, const void *dy, int64_t lddy, int64_t rows);
+void KERNEL(hyper_post)(const HyperShape *s, void *out, int64_t ldo, const void *x, int64_t ldx, const void *c,
+                        int64_t ldc, const void *f, int64_t ldf, int64_t rows);
+void KERNEL(hyper_post_back)(const HyperShape *s, void *dx, int64_t lddx, void *dc, int64_t lddc, void *df,
+                             int64_t lddf, const void *x, int64_t ldx, const void *c, int64_t ldc, const void *f,
+                             int64_t ldf, const void *dout, int64_t lddo, int64_t rows);
+void KERNEL(pool)(const PoolArgs *p, void *e);
+void KERNEL(pool_back)(const PoolArgs *p, const void *de, void *const *da, void *const *db);
+void KERNEL(index_choose)(const IndexArgs *a, void *scratch);
+void KERNEL(route)(const RouteShape *s, void *weights, int32_t *chosen, const void *logits, int64_t ld, int64_t rows);
+void KERNEL(route_back)(const RouteShape *s, void *dlogits, int64_t ldd, const void *logits, int64_t ld,
+                        const int32_t *chosen, const void *dweights, int64_t rows);
+double KERNEL(balance_back)(const RouteShape *s, void *dlogits, int64_t ldd, const void *logits, int64_t ld,
+                            const int32_t *chosen, int64_t rows, double alpha);
+void KERNEL(combine)(void *y, int64_t ldy, const void *ys, int64_t ldys, const int32_t *slot, const void *weights,
+                     int64_t rows, int64_t k, int64_t d);
+void KERNEL(combine_back)(void *dys, int64_t lddys, void *dweights, const void *ys, int64_t ldys, const int32_t *slot,
+                          const void *weights, const void *dy, int64_t lddy, int64_t rows, int64_t k, int64_t d);
 
 int64_t KERNEL(measure_fma)(int64_t steps, double *sink);
 int64_t KERNEL(measure_bytes)(int64_t steps, double *sink);

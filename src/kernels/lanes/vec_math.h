@@ -1,6 +1,6 @@
-/* The exponential on lanes, the same operations at every float level.
+/* The exponential on lanes and what is made of it, the same operations at every float level.
  *
- * x = n·ln 2 + r with |r| ≤ ln 2 / 2 (Cody and Waite's reduction, ln 2 in two floats, fused), then
+ * e^x: x = n·ln 2 + r with |r| ≤ ln 2 / 2 (Cody and Waite's reduction, ln 2 in two floats, fused), then
  * e^r = 1 + (r + r²·q(r)) with q of degree 5 fitted to the least relative error (2^-29.6), then times
  * 2^n in two halves so that results below 2^-126 round once. Errors stay below 1 ULP for normal
  * results; 0 → 1 exactly, −inf → 0, above 88.73 → inf, NaN → NaN. At level f64: libm on each lane. */
@@ -58,6 +58,53 @@ INLINE real r_exp(real x)
 }
 
 #endif
+
+/* log(1 + u) for 0 ≤ u ≤ 1 (NaN → NaN): 2·artanh(s) with s = u/(2 + u) ≤ 1/3, an odd series in s of which
+ * s³·q(s²) is fitted with q of degree 4 (2^-30.7 relative). Below 2 ULP. */
+INLINE vreal v_log1p_unit(vreal u)
+{
+#if REAL_IS_DOUBLE
+    for (int i = 0; i < LANES; i++)
+        u.v[i] = log1p(u.v[i]);
+    return u;
+#else
+    const vreal s = v_div(u, v_add(u, v_set1(2)));
+    const vreal w = v_mul(s, s);
+    vreal q = v_set1(0x1.f1733cp-4f);
+    q = v_fma(q, w, v_set1(0x1.b6e6cep-4f));
+    q = v_fma(q, w, v_set1(0x1.2508bp-3f));
+    q = v_fma(q, w, v_set1(0x1.9996bp-3f));
+    q = v_fma(q, w, v_set1(0x1.555558p-2f));
+    const vreal half = v_fma(v_mul(w, q), s, s);
+    return v_add(half, half);
+#endif
+}
+
+/* e^-|x|: what sigmoid and softplus are made of without overflow. */
+INLINE vreal v_exp_size(vreal x)
+{
+    return v_exp(v_min(v_sub(v_zero(), x), x));
+}
+
+/* σ(x) = 1/(1 + e^-x), and its slope σ(x)·(1 − σ(x)) without the subtraction. */
+INLINE vreal v_sigmoid(vreal x)
+{
+    const vreal e = v_exp_size(x), one = v_set1(1);
+    return v_div(v_select(v_lt(x, v_zero()), e, one), v_add(one, e));
+}
+
+INLINE vreal v_sigmoid_slope(vreal x)
+{
+    const vreal e = v_exp_size(x), d = v_add(v_set1(1), e);
+    return v_div(v_div(e, d), d);
+}
+
+/* log(1 + e^x); x itself above 20. */
+INLINE vreal v_softplus(vreal x)
+{
+    const vreal sum = v_add(v_max(v_zero(), x), v_log1p_unit(v_exp_size(x)));
+    return v_select(v_lt(v_set1(20), x), x, sum);
+}
 
 /* x·σ(x) = x / (1 + e^-x), written so that nothing overflows: with h = e^(-|x|/2) it is x / (1 + h²) for
  * x ≥ 0 and x·h·h / (1 + h²) below, where −inf must not meet h = 0. */
