@@ -4,6 +4,7 @@
 const GradKernels KERNEL(grad_table) = {
     .linear_back = KERNEL(linear_back),
     .weight_grad = KERNEL(weight_grad),
+    .attention_back = KERNEL(attention_back),
     .column_sum = KERNEL(column_sum),
     .rmsnorm_back = KERNEL(rmsnorm_back),
     .silu_mul_back = KERNEL(silu_mul_back),

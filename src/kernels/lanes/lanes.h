@@ -31,6 +31,7 @@ void KERNEL(add)(void *y, const void *a, const void *b, int64_t n);
 double KERNEL(logsumexp)(const void *x, int64_t n);
 
 void KERNEL(attention)(const AttentionArgs *a, void *scratch);
+void KERNEL(attention_back)(const AttentionBackArgs *a, void *scratch);
 void KERNEL(kv_write)(void *page, size_t key_offset, size_t value_offset, Dtype kv_type,
                       int64_t entry0, int64_t rows, const void *k, int64_t ldk, const void *v,
                       int64_t ldv, int64_t head_dim);
