@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The reference library's own trainer on the same texts: what `plumb tokenizer train` must make.
 
-    python oracle/tokenizer_train.py VOCAB OUT.json [--special TOKEN]… FILE…       the reference's tokenizer
+    python oracle/tokenizer_train.py VOCAB OUT.json [--special TOKEN]… [--single-digits] FILE…   the reference's tokenizer
     python oracle/tokenizer_train.py --check OURS.json REFERENCE.json FILE…        same vocabulary, merges, ids
 
 The library's default trainer breaks ties as ours does (smaller pair of ids). Texts are cut at the special
@@ -23,9 +23,11 @@ def pieces(paths, special):
         yield from (re.split(pattern, read(path)) if special else [read(path)])
 
 
-def train(vocab, out, special, paths):
+def train(vocab, out, special, digits, paths):
     t = Tokenizer(models.BPE())
     t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    if digits:
+        t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), t.pre_tokenizer])
     t.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=special, show_progress=False,
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
@@ -58,7 +60,9 @@ def main(args):
         i = args.index("--special")
         special.append(args.pop(i + 1))
         args.pop(i)
-    return train(int(args[0]), args[1], special, args[2:])
+    digits = "--single-digits" in args
+    args = [a for a in args if a != "--single-digits"]
+    return train(int(args[0]), args[1], special, digits, args[2:])
 
 
 if __name__ == "__main__":

@@ -219,6 +219,7 @@ static int run_train(Cli *cli)
         .vocab_size = cli_int(cli, "vocab", 0),
         .special = corpus.special,
         .special_count = (size_t)cli_list_count(cli, "special"),
+        .single_digits = cli_flag(cli, "single-digits"),
         .threads = (int)cli_int(cli, "threads", 1),
     };
     TRY(tokenizer_train(corpus.texts, (size_t)corpus.count, &params, &json, &err));
@@ -257,6 +258,7 @@ static const CliOption train_options[] = {
     {.name = "out", .letter = 'o', .kind = OPT_STRING, .value = "FILE", .help = "where to write the tokenizer.json"},
     {.name = "special", .kind = OPT_LIST, .value = "TOKEN",
      .help = "a special token; they get the ids 0, 1, … and are never part of a merge"},
+    {.name = "single-digits", .kind = OPT_FLAG, .help = "every digit is a token of its own"},
     {.name = "threads", .letter = 't', .kind = OPT_INT, .value = "N", .min = 1, .max = POOL_THREADS_MAX,
      .help = "threads to cut and count with; the result is the same for any number (default 1)"},
     {0},

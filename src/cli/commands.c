@@ -13,6 +13,7 @@
     X(cmd_tokenize) \
     X(cmd_detokenize) \
     X(cmd_tokenizer_train) \
+    X(cmd_problems) \
     X(cmd_bench)    \
     X(cmd_pull)     \
     X(cmd_ls)       \

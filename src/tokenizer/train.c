@@ -377,9 +377,8 @@ static void write_nulls(JsonWriter *w, const char *const *keys)
     }
 }
 
-static void write_byte_level(JsonWriter *w, const char *key)
+static void write_byte_level(JsonWriter *w)
 {
-    json_write_key(w, key);
     json_write_object_begin(w);
     json_write_key(w, "type");
     json_write_string(w, "ByteLevel");
@@ -389,6 +388,29 @@ static void write_byte_level(JsonWriter *w, const char *key)
     json_write_bool(w, true);
     json_write_key(w, "use_regex");
     json_write_bool(w, true);
+    json_write_object_end(w);
+}
+
+static void write_pre_tokenizer(JsonWriter *w, bool single_digits)
+{
+    json_write_key(w, "pre_tokenizer");
+    if (!single_digits) {
+        write_byte_level(w);
+        return;
+    }
+    json_write_object_begin(w);
+    json_write_key(w, "type");
+    json_write_string(w, "Sequence");
+    json_write_key(w, "pretokenizers");
+    json_write_array_begin(w);
+    json_write_object_begin(w);
+    json_write_key(w, "type");
+    json_write_string(w, "Digits");
+    json_write_key(w, "individual_digits");
+    json_write_bool(w, true);
+    json_write_object_end(w);
+    write_byte_level(w);
+    json_write_array_end(w);
     json_write_object_end(w);
 }
 
@@ -462,7 +484,7 @@ static Status write_model(JsonWriter *w, const Trainer *t)
     return st;
 }
 
-static Status write_tokenizer(const Trainer *t, ByteBuf *out, Error *err)
+static Status write_tokenizer(const Trainer *t, bool single_digits, ByteBuf *out, Error *err)
 {
     static const char *const first[] = {"truncation", "padding", NULL}, *const normalizer[] = {"normalizer", NULL},
                              *const post[] = {"post_processor", NULL};
@@ -475,9 +497,10 @@ static Status write_tokenizer(const Trainer *t, ByteBuf *out, Error *err)
     write_nulls(&w, first);
     write_special(&w, &t->vocab, t->special_count);
     write_nulls(&w, normalizer);
-    write_byte_level(&w, "pre_tokenizer");
+    write_pre_tokenizer(&w, single_digits);
     write_nulls(&w, post);
-    write_byte_level(&w, "decoder");
+    json_write_key(&w, "decoder");
+    write_byte_level(&w);
     TRY(write_model(&w, t));
     json_write_object_end(&w);
     TRY(json_write_finish(&w, err));
@@ -515,14 +538,15 @@ Status tokenizer_train(const Str *texts, size_t count, const TrainParams *params
     const size_t before = out->count;
     TRY(check_params(texts, count, params, err));
     TRY(start_vocab(&t, params, err));
-    TRY(words_count(&table, texts, count, params->special, params->special_count, params->threads, err));
+    TRY(words_count(&table, texts, count, params->special, params->special_count, params->single_digits, params->threads,
+                    err));
     if (start_words(&t, &table) != ST_OK) {
         st = error_set(err, ST_NOMEM, "no memory for words");
         goto out;
     }
     words_deinit(&table);
     TRY(merge_all(&t, params->vocab_size, err));
-    TRY(write_tokenizer(&t, out, err));
+    TRY(write_tokenizer(&t, params->single_digits, out, err));
 out:
     if (st != ST_OK)
         out->count = before;

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/kv.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ typedef struct {
     int64_t vocab_size;  /* special tokens, 256 bytes, then one token a merge */
     const Str *special;  /* ids 0, 1, …; never part of a merge; borrowed until return */
     size_t special_count;
+    bool single_digits;  /* every numeric character is a piece of its own, as the reference's Digits step cuts */
     int threads;         /* 1 … POOL_THREADS_MAX, for cutting and counting */
 } TrainParams;
 

@@ -119,13 +119,13 @@ typedef struct {
     Status *status;
     WorkQueue queue;
     ScanFn scan;
+    bool single_digits;
 } Counting;
 
-static Status count_block(WordTable *t, ScanFn scan, const Str *block)
+static Status count_stretch(WordTable *t, ScanFn scan, const uint8_t *s, size_t len)
 {
-    const uint8_t *s = (const uint8_t *)block->ptr;
     size_t start, stop;
-    for (size_t at = 0; scan(s, at, block->len, &start, &stop); at = stop) {
+    for (size_t at = 0; scan(s, at, len, &start, &stop); at = stop) {
         const size_t n = stop - start;
         const uint64_t hash = bpe_hash(bpe_head(s + start, n), s + start, n);
         if (add(t, s + start, n, hash ^ hash >> 32, 1) != ST_OK)
@@ -134,13 +134,28 @@ static Status count_block(WordTable *t, ScanFn scan, const Str *block)
     return ST_OK;
 }
 
+static Status count_block(WordTable *t, const Counting *c, const Str *block)
+{
+    Status st = ST_OK;
+    const uint8_t *s = (const uint8_t *)block->ptr;
+    size_t at = 0, start, stop;
+    while (c->single_digits && scan_numeric_char(s, at, block->len, &start, &stop)) {
+        TRY(count_stretch(t, c->scan, s + at, start - at));
+        TRY(count_stretch(t, c->scan, s + start, stop - start));
+        at = stop;
+    }
+    st = count_stretch(t, c->scan, s + at, block->len - at);
+out:
+    return st;
+}
+
 static void count_some(void *arg, int thread, int threads)
 {
     Counting *c = arg;
     int64_t block;
     (void)threads;
     while (c->status[thread] == ST_OK && work_next(&c->queue, thread, &block))
-        c->status[thread] = count_block(&c->tables[thread], c->scan, &c->blocks->items[block]);
+        c->status[thread] = count_block(&c->tables[thread], c, &c->blocks->items[block]);
 }
 
 static Status add_up(WordTable *out, const WordTable *tables, const Status *status, int threads)
@@ -158,10 +173,10 @@ out:
     return st;
 }
 
-static Status count_blocks(WordTable *out, const Blocks *blocks, int threads, Error *err)
+static Status count_blocks(WordTable *out, const Blocks *blocks, bool single_digits, int threads, Error *err)
 {
     Status st = ST_OK;
-    Counting c = {.blocks = blocks, .scan = scan_by_pattern(scan_text_gpt2, strlen(scan_text_gpt2))->find};
+    Counting c = {.blocks = blocks, .single_digits = single_digits, .scan = scan_by_pattern(scan_text_gpt2, strlen(scan_text_gpt2))->find};
     ThreadPool *pool = NULL;
     c.tables = mem_alloc((size_t)threads, sizeof *c.tables);
     c.status = mem_alloc((size_t)threads, sizeof *c.status);
@@ -184,7 +199,7 @@ out:
 }
 
 Status words_count(WordTable *out, const Str *texts, size_t count, const Str *special, size_t special_count,
-                   int threads, Error *err)
+                   bool single_digits, int threads, Error *err)
 {
     Status st = ST_OK;
     Added added = {0};
@@ -194,7 +209,7 @@ Status words_count(WordTable *out, const Str *texts, size_t count, const Str *sp
         st = error_set(err, ST_NOMEM, "no memory to count words");
         goto out;
     }
-    TRY(count_blocks(out, &blocks, threads, err));
+    TRY(count_blocks(out, &blocks, single_digits, threads, err));
 out:
     added_deinit(&added);
     mem_free(blocks.items);

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/kv.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,9 +24,9 @@ typedef struct {
 
 void words_deinit(WordTable *t); /* zeroed or twice is fine */
 
-/* Count the pieces of all texts, cut at the special tokens, with this many threads. The texts stay
+/* Count the pieces of all texts, cut at the special tokens, with this many threads; single_digits: train.h. The texts stay
  * borrowed by the table. The order of the slots depends on the threads, the contents do not. */
 MUST_USE Status words_count(WordTable *out, const Str *texts, size_t count, const Str *special, size_t special_count,
-                            int threads, Error *err);
+                            bool single_digits, int threads, Error *err);
 
 #endif

@@ -127,6 +127,33 @@ static void what_is_written_is_read_and_decodes(void **state)
     tokenizer_destroy(t);
 }
 
+static void single_digits_are_never_merged(void **state)
+{
+    (void)state;
+    static const char digits[] = "12 12 12 12 1212 x12x12 x12x12 2024-11-24 2024-11-24 \u0663\u0663 \u0663\u0663 and and and";
+    const Str text = {digits, sizeof digits - 1};
+    const TrainParams params = {.vocab_size = 300, .special = special, .special_count = 2, .single_digits = true, .threads = 2};
+    ByteBuf out = {0};
+    Tokenizer *t = NULL;
+    IdBuf ids = {0};
+    int merged = 0;
+    assert_int_equal(tokenizer_train(&text, 1, &params, &out, NULL), ST_OK);
+    assert_int_equal(tokenizer_from_json(&t, out.data, out.count, NULL), ST_OK);
+    for (int32_t id = 0; id < tokenizer_vocab_size(t); id++) {
+        const Str s = tokenizer_id_bytes(t, id);
+        for (size_t i = 0; i < s.len; i++)
+            if (s.ptr[i] >= '0' && s.ptr[i] <= '9')
+                assert_int_equal(s.len, 1);
+        merged += s.len == 4 && memcmp(s.ptr, " and", 4) == 0;
+    }
+    assert_int_equal(merged, 1);
+    assert_int_equal(tokenizer_encode(t, "1212+1", 6, 0, &ids, NULL), ST_OK);
+    assert_int_equal(ids.count, 6);
+    idbuf_free(&ids);
+    bytebuf_free(&out);
+    tokenizer_destroy(t);
+}
+
 static void a_small_text_makes_a_small_vocabulary(void **state)
 {
     (void)state;
@@ -184,6 +211,7 @@ int main(void)
         cmocka_unit_test(merges_of_english_are_the_reference_ones),
         cmocka_unit_test(any_number_of_threads_makes_the_same_file),
         cmocka_unit_test(what_is_written_is_read_and_decodes),
+        cmocka_unit_test(single_digits_are_never_merged),
         cmocka_unit_test(a_small_text_makes_a_small_vocabulary),
         cmocka_unit_test(impossible_orders_are_refused),
         cmocka_unit_test(every_failing_allocation_is_survived),
