@@ -76,6 +76,7 @@ typedef struct {
     int64_t entries_max;        /* positions that a sequence may reach: scratch of the index; 0: rows_max */
     const WeightView *weights;  /* forms and shapes decide the steps; borrowed for the program's life */
     const StatePart *parts;     /* borrowed likewise */
+    int32_t part_count;
     Dtype state_type;
     const float *const *constants; /* by constant number; borrowed likewise */
 } LowerParams;

@@ -54,6 +54,8 @@ static void print_summary(const Trace *t)
     printf("positions %lld, vocabulary %lld, layers %lld\n", (long long)t->count, (long long)t->vocab,
            (long long)t->layers);
     printf("after the last position: id %lld, logit %.6f\n", (long long)best, (double)last[best]);
+    if (t->gradients.count)
+        printf("loss %.6f, gradients of %d tensors\n", (double)t->loss, t->gradients.count);
     if (t->greedy)
         printf("greedy:");
     for (int64_t i = 0; i < t->greedy; i++)
@@ -75,7 +77,7 @@ static int run_trace(Cli *cli)
     TRY(read_ids(&ids, cli_string(cli, "ids", NULL), &err));
     TRY(open_model(&model, cli, &err));
     const TraceParams params = {ids.data, ids.count, cli_int(cli, "split", 0), cli_int(cli, "greedy", 0),
-                                cli_flag(cli, "hidden")};
+                                cli_flag(cli, "hidden"), cli_flag(cli, "gradients")};
     TRY(trace_run(&trace, model, &params, &err));
     if (out_path)
         TRY(trace_save(&trace, out_path, &err));
@@ -92,6 +94,8 @@ static const CliOption options[] = {
     {.name = "ids", .kind = OPT_STRING, .value = "FILE", .help = "token ids separated by white space; - is standard input"},
     {.name = "out", .letter = 'o', .kind = OPT_STRING, .value = "FILE", .help = "write a safetensors file"},
     {.name = "hidden", .kind = OPT_FLAG, .help = "also record hidden.N, the output of layer N"},
+    {.name = "gradients", .kind = OPT_FLAG,
+     .help = "also record loss, the mean cross-entropy of the next id, and grad.NAME for every tensor of the file that has one"},
     {.name = "split", .kind = OPT_INT, .value = "K", .min = 1, .max = 1073741824,
      .help = "evaluate K ids at once and the others one by one (default: all at once)"},
     {.name = "greedy", .kind = OPT_INT, .value = "N", .min = 0, .max = 1048576,
@@ -109,7 +113,7 @@ const CliCommand cmd_trace = {
     .about = "Evaluates token ids with exact weights in float32, whatever faster ways there are, and records the "
              "logits of every position.\n\n"
              "The file holds logits [T,V] (F32); with --hidden also hidden.N [T,D], the residual stream behind "
-             "layer N from 0; with --greedy also greedy_ids (I64). Without --out a short summary is printed.",
+             "layer N from 0; with --greedy also greedy_ids (I64); with --gradients also loss and grad.NAME. Without --out a short summary is printed.",
     .example = "echo 1 2 3 | plumb trace smollm2-135m-instruct --ids - --hidden --out a.safetensors",
     .options = options,
     .positionals_min = 1,

@@ -51,6 +51,7 @@ typedef struct {
     const char *level;  /* kernel level in use */
     int threads;
     int64_t layers, hidden, vocab, context_max;
+    int64_t stream;           /* width of the residual stream between layers: hidden, or several of them */
     int64_t parameters;       /* elements of all bound weights */
     size_t weight_bytes;      /* in memory, packed */
     size_t token_bytes;       /* weights read to decode one token */
@@ -105,7 +106,7 @@ MUST_USE Status session_sync(Session *s, const int32_t *ids, int64_t n, const Se
                              Error *err);
 
 /* Observe the output of every layer during appends (trace --hidden): called once a layer and chunk with
- * rows [count][hidden] in f32. NULL switches it off. */
+ * rows [count][stream] in f32. NULL switches it off. */
 typedef void (*HiddenHook)(void *arg, int64_t layer, int64_t row0, const float *rows, int64_t count);
 void session_set_hidden_hook(Session *s, HiddenHook hook, void *arg);
 

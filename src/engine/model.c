@@ -66,7 +66,7 @@ MUST_USE static Status build_graph(Model *m, Error *err)
         return error_set(err, ST_NOMEM, "no memory for constants");
     for (int32_t i = 0; i < m->spec.constant_count; i++)
         m->constants[i] = m->spec.constants[i].data;
-    return m->spec.family->build(&m->spec, &m->graph, err);
+    return m->spec.family->build(&m->spec, &(BuildParams){0}, &m->graph, err);
 }
 
 /* The tokenizer beside the weights: in GGUF's keys, or tokenizer.json in the directory. */
@@ -173,6 +173,7 @@ Status model_lower(const Model *m, int64_t rows_max, int64_t logit_rows_max, int
         .entries_max = context,
         .weights = weights_views(m->weights),
         .parts = m->spec.parts,
+        .part_count = m->spec.part_count,
         .state_type = model_state_type(m),
         .constants = m->constants,
     };
@@ -200,6 +201,7 @@ void model_info(const Model *m, ModelInfo *out)
         .threads = pool_threads(m->pool),
         .layers = m->spec.layers,
         .hidden = m->spec.hidden,
+        .stream = model_stream_width(&m->spec),
         .vocab = m->spec.vocab,
         .context_max = m->spec.context_max,
         .parameters = weights_parameters(m->weights),

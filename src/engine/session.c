@@ -205,7 +205,7 @@ MUST_USE static Status reserve_hook(Session *s, Error *err)
     if (!s->hook)
         return ST_OK;
     void *p = s->hook_rows;
-    const Status st = mem_grow(&p, &s->hook_cap, (size_t)(s->chunk * s->model->spec.hidden), sizeof(float));
+    const Status st = mem_grow(&p, &s->hook_cap, (size_t)(s->chunk * model_stream_width(&s->model->spec)), sizeof(float));
     s->hook_rows = p;
     return st == ST_OK ? st : error_set(err, ST_NOMEM, "no memory to observe layers");
 }

@@ -103,11 +103,11 @@ MUST_USE static Status allocate(Trace *t, const Model *m, const TraceParams *p, 
 {
     ModelInfo info;
     model_info(m, &info);
-    *t = (Trace){.count = p->count, .vocab = info.vocab, .layers = info.layers, .hidden = info.hidden,
+    *t = (Trace){.count = p->count, .vocab = info.vocab, .layers = info.layers, .hidden = info.stream,
                  .greedy = p->greedy};
     t->logits = mem_alloc((size_t)p->count, (size_t)info.vocab * sizeof *t->logits);
     if (p->hidden)
-        t->hidden_rows = mem_alloc((size_t)(p->count * info.layers), (size_t)info.hidden * sizeof *t->hidden_rows);
+        t->hidden_rows = mem_alloc((size_t)(p->count * info.layers), (size_t)info.stream * sizeof *t->hidden_rows);
     t->greedy_ids = mem_alloc((size_t)p->greedy, sizeof *t->greedy_ids);
     if (!t->logits || !t->greedy_ids || (p->hidden && !t->hidden_rows))
         return error_set(err, ST_NOMEM, "no memory for a trace of %lld positions", (long long)p->count);
@@ -132,6 +132,9 @@ Status trace_run(Trace *out, Model *m, const TraceParams *p, Error *err)
         TRY(append(&t, s, &p->ids[i], 1, err));
     session_set_hidden_hook(s, NULL, NULL);
     TRY(continue_greedily(&t, s, err));
+    if (p->gradients)
+        TRY(model_gradients(&t.gradients, m, p->ids, p->count, err));
+    t.loss = (float)t.gradients.loss;
     *out = t;
     t = (Trace){0};
 out:
@@ -145,31 +148,60 @@ void trace_free(Trace *t)
     mem_free(t->logits);
     mem_free(t->hidden_rows);
     mem_free(t->greedy_ids);
+    model_gradients_free(&t->gradients);
     *t = (Trace){0};
 }
 
 /* ---- saving ------------------------------------------------------------------------------------ */
 
-Status trace_save(const Trace *t, const char *path, Error *err)
+#define SAVED_NAME_MAX (GRADIENT_NAME_MAX + 8)
+
+/* The items of a file under construction and the names that had to be made. */
+typedef struct {
+    SafetensorsItem *items;
+    char (*names)[SAVED_NAME_MAX];
+    int64_t count;
+} Saving;
+
+static void add_item(Saving *s, const char *prefix, const char *name, int ndim, const int64_t *dims, const float *data)
 {
-    const int64_t layers = t->hidden_rows ? t->layers : 0;
-    SafetensorsItem *items = mem_alloc((size_t)layers + 2, sizeof *items);
-    char(*names)[32] = mem_alloc((size_t)layers + 1, sizeof *names);
-    Status st = ST_OK;
-    if (!items || !names)
-        TRY(error_set(err, ST_NOMEM, "no memory to save a trace"));
-    int64_t n = 0;
-    items[n++] = (SafetensorsItem){"logits", DT_F32, 2, {t->count, t->vocab}, t->logits};
-    for (int64_t i = 0; i < layers; i++) {
-        snprintf(names[i], sizeof names[i], "hidden.%lld", (long long)i);
-        items[n++] = (SafetensorsItem){names[i], DT_F32, 2, {t->count, t->hidden},
-                                       t->hidden_rows + i * t->count * t->hidden};
+    SafetensorsItem *item = &s->items[s->count];
+    snprintf(s->names[s->count], SAVED_NAME_MAX, "%s%s", prefix, name);
+    *item = (SafetensorsItem){.name = s->names[s->count], .dtype = DT_F32, .ndim = ndim, .data = data};
+    memcpy(item->dims, dims, (size_t)ndim * sizeof *dims);
+    s->count++;
+}
+
+static void add_all(Saving *s, const Trace *t)
+{
+    char name[32];
+    add_item(s, "", "logits", 2, (int64_t[]){t->count, t->vocab}, t->logits);
+    for (int64_t i = 0; t->hidden_rows && i < t->layers; i++) {
+        snprintf(name, sizeof name, "hidden.%lld", (long long)i);
+        add_item(s, "", name, 2, (int64_t[]){t->count, t->hidden}, t->hidden_rows + i * t->count * t->hidden);
     }
     if (t->greedy)
-        items[n++] = (SafetensorsItem){"greedy_ids", DT_I64, 1, {t->greedy}, t->greedy_ids};
-    TRY(safetensors_save(path, items, n, NULL, err));
+        s->items[s->count++] = (SafetensorsItem){"greedy_ids", DT_I64, 1, {t->greedy}, t->greedy_ids};
+    if (t->gradients.count == 0)
+        return;
+    s->items[s->count++] = (SafetensorsItem){"loss", DT_F32, 1, {1}, &t->loss};
+    for (int32_t i = 0; i < t->gradients.count; i++) {
+        const ModelGradient *g = &t->gradients.items[i];
+        add_item(s, "grad.", g->name, g->ndim, g->dims, g->data);
+    }
+}
+
+Status trace_save(const Trace *t, const char *path, Error *err)
+{
+    const size_t most = (size_t)t->layers + (size_t)t->gradients.count + 3;
+    Saving s = {.items = mem_alloc(most, sizeof *s.items), .names = mem_alloc(most, sizeof *s.names)};
+    Status st = ST_OK;
+    if (!s.items || !s.names)
+        TRY(error_set(err, ST_NOMEM, "no memory to save a trace"));
+    add_all(&s, t);
+    TRY(safetensors_save(path, s.items, s.count, NULL, err));
 out:
-    mem_free(items);
-    mem_free(names);
+    mem_free(s.items);
+    mem_free(s.names);
     return st;
 }

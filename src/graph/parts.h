@@ -56,8 +56,16 @@ typedef struct {
     double init_std;
     bool trainable; /* has a gradient from the loss of tokens */
     char saved_name[TENSOR_NAME_MAX]; /* in checkpoints that we write (never a slice) */
+    int64_t paired_head; /* rows are heads of so many with rotary pairs as neighbours, and saved half a head apart; 0: no */
     int32_t layer; /* −1: none */
 } TensorRow;
+
+/* Where row r of the stored tensor goes in the saved one. */
+static inline int64_t tensor_saved_row(const TensorRow *row, int64_t r)
+{
+    const int64_t head = row->paired_head;
+    return head > 0 ? r / head * head + r % 2 * (head / 2) + r % head / 2 : r;
+}
 
 /* One part of the state of a sequence: entries that grow with it and are rewound by forgetting. An entry
  * stands for `tokens` consecutive positions and exists once the last of them is there. */

@@ -44,7 +44,13 @@ typedef struct {
     int32_t gate, gate_bias, gate_ids;                      /* [E,d]; [E] if scored; [vocab,k] if hashed */
     int32_t experts;                                        /* w1, w3, w2 of expert e: experts + 3e, +1, +2 */
     int32_t shared;                                         /* w1, w3, w2 */
+    int32_t part;                                           /* its first state part, see V4Part */
 } V4Layer;
+
+/* State parts of a layer, in this order, as far as its kind has them: keys of the window; rows to be pooled and
+ * the entries made of them; the same for the index. */
+enum { V4_PART_WINDOW, V4_PART_VALUES, V4_PART_GATES, V4_PART_ENTRIES, V4_PART_INDEX_VALUES, V4_PART_INDEX_GATES,
+       V4_PART_INDEX_KEYS, V4_PARTS_MAX };
 
 /* The block that predicts the token after the next. Its layer is a sliding, scored one. */
 typedef struct {
@@ -75,17 +81,23 @@ typedef struct {
     V4Layer *layers; /* [spec->layers], behind the record in the same block */
 } DeepseekV4Config;
 
-#define V4_STREAMS_MAX 16
+#define V4_STREAMS_MAX 8
+#define V4_SPARSE_RATE_MAX 128 /* what an entry pools: twice as many rows in sparse layers */
+#define V4_HEAVY_RATE_MAX 256
 
 bool deepseek_v4_matches(TensorDirKind kind, Str architecture);
-/* Everything of the spec but its state parts. */
 MUST_USE Status deepseek_v4_configure(ModelSpec *spec, const ModelSource *source, Error *err);
 MUST_USE Status deepseek_v4_write_config(const ModelSpec *spec, const ModelConfigExtras *extras, JsonWriter *w,
                                          Error *err);
+
+MUST_USE Status deepseek_v4_build(const ModelSpec *spec, const BuildParams *p, Graph *g, Error *err);
 
 /* Parts of configure, for its own files. Sizes and layers from config.json; the record is allocated here. */
 MUST_USE Status deepseek_v4_read_config(ModelSpec *spec, const Kv *kv, Error *err);
 /* The tensor table; `dir` NULL: names as saved. */
 MUST_USE Status deepseek_v4_add_tensors(ModelSpec *spec, const ModelSource *source, Error *err);
+
+/* State parts of all layers. */
+MUST_USE Status deepseek_v4_add_parts(ModelSpec *spec, Error *err);
 
 #endif

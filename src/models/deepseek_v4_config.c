@@ -209,9 +209,9 @@ MUST_USE static Status read_ratios(const ModelSpec *spec, DeepseekV4Config *c, L
     for (int64_t l = 0; l < spec->layers; l++) {
         KvValue v;
         TRY(list_next(list, KV_INT, l, &v, err));
-        if (v.i < 0 || v.i > DIM_LIMIT)
+        if (v.i < 0 || v.i > V4_HEAVY_RATE_MAX)
             TRY(error_set(err, ST_CORRUPT, "configuration key '%s', layer %lld: %lld, expected 0 to %lld", list->key,
-                          (long long)l, (long long)v.i, (long long)DIM_LIMIT));
+                          (long long)l, (long long)v.i, (long long)V4_HEAVY_RATE_MAX));
         set_kind(c, &c->layers[l], v.i == 0 ? V4_SLIDING : v.i == 4 ? V4_SPARSE : V4_HEAVY);
         if (v.i != 0 && v.i != 4 && v.i != 128)
             c->layers[l].rate = v.i;
@@ -240,10 +240,10 @@ MUST_USE static Status read_attention(const ModelSpec *spec, DeepseekV4Config *c
     LayerList list;
     int64_t sparse, heavy;
     Status st = ST_OK;
-    TRY(config_int(kv, "compress_rates.compressed_sparse_attention", 4, 1, DIM_LIMIT, &sparse, err));
-    TRY(config_int(kv, "compress_rates.heavily_compressed_attention", 128, 1, DIM_LIMIT, &heavy, err));
-    TRY(config_int(kv, "compress_rate_csa", sparse, 1, DIM_LIMIT, &c->sparse_rate, err));
-    TRY(config_int(kv, "compress_rate_hca", heavy, 1, DIM_LIMIT, &c->heavy_rate, err));
+    TRY(config_int(kv, "compress_rates.compressed_sparse_attention", 4, 1, V4_SPARSE_RATE_MAX, &sparse, err));
+    TRY(config_int(kv, "compress_rates.heavily_compressed_attention", 128, 1, V4_HEAVY_RATE_MAX, &heavy, err));
+    TRY(config_int(kv, "compress_rate_csa", sparse, 1, V4_SPARSE_RATE_MAX, &c->sparse_rate, err));
+    TRY(config_int(kv, "compress_rate_hca", heavy, 1, V4_HEAVY_RATE_MAX, &c->heavy_rate, err));
     if (list_open(&list, kv, "layer_types"))
         TRY(read_layer_types(spec, c, &list, err));
     else if (list_open(&list, kv, "compress_ratios"))
@@ -326,7 +326,9 @@ Status deepseek_v4_configure(ModelSpec *spec, const ModelSource *source, Error *
 {
     Status st = ST_OK;
     TRY(deepseek_v4_read_config(spec, source->kv, err));
+    spec->stream = ((const DeepseekV4Config *)spec->config)->streams * spec->hidden;
     TRY(deepseek_v4_add_tensors(spec, source, err));
+    TRY(deepseek_v4_add_parts(spec, err));
     TRY(add_constants(spec, spec->config, err));
 out:
     return st;

@@ -382,7 +382,7 @@ MUST_USE static Status build_ffn(const ModelSpec *spec, Graph *g, const LayerRow
     TRY(linear_nodes(spec, g, rows->gate, "ffn.gate", &gate, err));
     TRY(linear_nodes(spec, g, rows->up, "ffn.up", &up, err));
     TRY(linear_nodes(spec, g, rows->down, "ffn.down", &down, err));
-    TRY(nn_swiglu(g, x, gate, up, down, out, err));
+    TRY(nn_swiglu(g, x, gate, up, down, 0, out, err));
 out:
     return st;
 }
@@ -420,21 +420,36 @@ out:
     return st;
 }
 
-MUST_USE static Status build(const ModelSpec *spec, Graph *g, Error *err)
+/* From the last residual stream to logits or the loss. */
+MUST_USE static Status build_head(const ModelSpec *spec, const BuildParams *p, Graph *g, NodeId x, Error *err)
 {
     const LlamaConfig *c = spec->config;
-    NodeId x, table, logits;
+    NodeId out;
     NnLinear head;
+    Status st = ST_OK;
+    if (!p->loss)
+        TRY(graph_add(g, OP_SELECT_ROWS, &x, 1, NULL, &x, err));
+    TRY(normalised(spec, g, x, c->norm, &x, err));
+    TRY(linear_nodes(spec, g, (LinearRows){c->head, -1}, "head", &head, err));
+    if (p->loss)
+        TRY(graph_add(g, OP_CROSS_ENTROPY, (NodeId[]){x, head.weight}, 2, NULL, &out, err));
+    else
+        TRY(nn_linear(g, x, &head, 1, &out, err));
+    TRY(graph_output(g, out, err));
+out:
+    return st;
+}
+
+MUST_USE static Status build(const ModelSpec *spec, const BuildParams *p, Graph *g, Error *err)
+{
+    const LlamaConfig *c = spec->config;
+    NodeId x, table;
     Status st = ST_OK;
     TRY(build_inputs(spec, g, &x, &table, err));
     for (g->layer = 0; g->layer < (int32_t)spec->layers; g->layer++)
         TRY(build_layer(spec, g, &c->layers[g->layer], table, &x, err));
     g->layer = -1;
-    TRY(graph_add(g, OP_SELECT_ROWS, &x, 1, NULL, &x, err));
-    TRY(normalised(spec, g, x, c->norm, &x, err));
-    TRY(linear_nodes(spec, g, (LinearRows){c->head, -1}, "head", &head, err));
-    TRY(nn_linear(g, x, &head, 1, &logits, err));
-    TRY(graph_output(g, logits, err));
+    TRY(build_head(spec, p, g, x, err));
 out:
     return st;
 }

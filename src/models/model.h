@@ -34,6 +34,7 @@ typedef struct {
 typedef struct {
     const ModelFamily *family;
     int64_t layers, hidden, vocab, context_max;
+    int64_t stream; /* width of the residual stream that a layer hands to the next; 0 is hidden */
     TensorRow *tensors; /* owned */
     int32_t tensor_count;
     size_t tensor_cap;
@@ -44,6 +45,13 @@ typedef struct {
     void *config; /* owned; the family's own record, plain memory */
 } ModelSpec;
 
+/* What the graph is for. */
+typedef struct {
+    bool loss;            /* ends in CROSS_ENTROPY of all rows (batch targets 0) instead of logits of the wanted rows */
+    double balance_alpha; /* weight of the sequence balance loss of routed experts, in the gradient */
+    int64_t length;       /* no sequence is longer: what cannot matter then may be left out; 0: any length */
+} BuildParams;
+
 struct ModelFamily {
     const char *name;
     /* Whether this family describes the checkpoint. `architecture` is GGUF's general.architecture or the
@@ -51,9 +59,9 @@ struct ModelFamily {
     bool (*matches)(TensorDirKind kind, Str architecture);
     /* Fill the spec (zeroed, but for `family`) from the metadata. */
     Status (*configure)(ModelSpec *spec, const ModelSource *source, Error *err);
-    /* Write the graph: ids in, logits of the wanted rows out (output 0). Residual streams behind layers
-     * carry the site "hidden". */
-    Status (*build)(const ModelSpec *spec, Graph *g, Error *err);
+    /* Write the graph: ids in, logits of the wanted rows out, or losses (output 0 the next token's). Residual
+     * streams behind layers carry the site "hidden". */
+    Status (*build)(const ModelSpec *spec, const BuildParams *p, Graph *g, Error *err);
     /* Write config.json (one object) as the reference library spells it, so that it loads the directory with the
      * tensors under their saved_name. ST_UNSUPPORTED for what that cannot express. */
     Status (*write_config)(const ModelSpec *spec, const ModelConfigExtras *extras, JsonWriter *w, Error *err);
@@ -84,6 +92,12 @@ void config_write_string(JsonWriter *w, const char *key, const char *v);
 void config_write_architecture(JsonWriter *w, const char *architecture, const char *model_type);
 void config_write_extras(JsonWriter *w, const ModelConfigExtras *extras);
 
+static inline int64_t model_stream_width(const ModelSpec *spec)
+{
+    return spec->stream > 0 ? spec->stream : spec->hidden;
+}
+
 extern const ModelFamily model_llama;
+extern const ModelFamily model_deepseek_v4;
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const ModelFamily *const families[] = {&model_llama};
+static const ModelFamily *const families[] = {&model_llama, &model_deepseek_v4};
 
 #define ARRAY_COUNT(a) (sizeof(a) / sizeof *(a))
 

@@ -49,12 +49,13 @@ out:
     return st;
 }
 
-Status nn_swiglu(Graph *g, NodeId x, NnLinear gate, NnLinear up, NnLinear down, NodeId *out, Error *err)
+Status nn_swiglu(Graph *g, NodeId x, NnLinear gate, NnLinear up, NnLinear down, double limit, NodeId *out,
+                 Error *err)
 {
     NodeId both[2], product;
     Status st = ST_OK;
     TRY(nn_linear(g, x, (NnLinear[]){gate, up}, 2, both, err));
-    TRY(graph_add(g, OP_SILU_MUL, both, 2, NULL, &product, err));
+    TRY(graph_add(g, OP_SILU_MUL, both, 2, &(OpParams){.limit = limit}, &product, err));
     TRY(nn_linear(g, product, &down, 1, out, err));
 out:
     return st;

@@ -33,8 +33,8 @@ typedef struct {
  * cache, softmax attention, output projection. */
 MUST_USE Status nn_attention(Graph *g, NodeId x, const NnAttention *a, NodeId *out, Error *err);
 
-/* down · (silu(gate·x) * (up·x))   (SwiGLU, arXiv:2002.05202) */
-MUST_USE Status nn_swiglu(Graph *g, NodeId x, NnLinear gate, NnLinear up, NnLinear down, NodeId *out,
+/* down · (silu(gate·x) * (up·x))   (SwiGLU, arXiv:2002.05202); limit: see SILU_MUL. */
+MUST_USE Status nn_swiglu(Graph *g, NodeId x, NnLinear gate, NnLinear up, NnLinear down, double limit, NodeId *out,
                           Error *err);
 
 #endif
