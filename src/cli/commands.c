@@ -9,6 +9,7 @@
     X(cmd_trace)    \
     X(cmd_diff)     \
     X(cmd_eval_perplexity) \
+    X(cmd_eval_problems) \
     X(cmd_inspect)  \
     X(cmd_tokenize) \
     X(cmd_detokenize) \

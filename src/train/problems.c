@@ -12,7 +12,7 @@
 #include <string.h>
 
 static const ProblemKindInfo kinds[] = {
-#define X(kind, name, min, max, what, parts) {name, min, max, what, parts},
+#define X(kind, name, min, usual, max, what, parts) {name, min, usual, max, what, parts},
     PROBLEM_KINDS(X)
 #undef X
 };

@@ -18,22 +18,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* kind, name, smallest and largest size, what the size is, parts of a mixed stream in thousandths */
-#define PROBLEM_KINDS(X)                                                          \
-    X(ADD, "add", 1, 9, "digits of the longer number", 170)                       \
-    X(SUB, "sub", 1, 9, "digits of the longer number", 170)                       \
-    X(MUL, "mul", 1, 9, "digits of the number that one digit multiplies", 120)    \
-    X(MUL2, "mul2", 1, 4, "digits of the number that two digits multiply", 80)    \
-    X(COMPARE, "compare", 1, 9, "digits of the longer number", 80)                \
-    X(SORT, "sort", 2, 8, "numbers, of up to three digits", 130)                  \
-    X(EXTREME, "extreme", 3, 8, "numbers, of up to three digits", 40)             \
-    X(PARITY, "parity", 2, 9, "digits", 20)                                       \
-    X(WORD, "word", 1, 4, "digits of the longer number", 120)                     \
-    X(WORD2, "word2", 1, 3, "digits of the longest number", 30)                   \
-    X(CHAT, "chat", 1, 1, "has no meaning", 40)
+/* kind, name, smallest size, largest usual one (what the embedded model is meant for), largest size, what the
+ * size is, parts of a mixed stream in thousandths */
+#define PROBLEM_KINDS(X)                                                             \
+    X(ADD, "add", 1, 5, 9, "digits of the longer number", 170)                       \
+    X(SUB, "sub", 1, 5, 9, "digits of the longer number", 170)                       \
+    X(MUL, "mul", 1, 3, 9, "digits of the number that one digit multiplies", 120)    \
+    X(MUL2, "mul2", 1, 3, 4, "digits of the number that two digits multiply", 80)    \
+    X(COMPARE, "compare", 1, 5, 9, "digits of the longer number", 80)                \
+    X(SORT, "sort", 2, 6, 8, "numbers, of up to three digits", 130)                  \
+    X(EXTREME, "extreme", 3, 6, 8, "numbers, of up to three digits", 40)             \
+    X(PARITY, "parity", 2, 5, 9, "digits", 20)                                       \
+    X(WORD, "word", 1, 3, 4, "digits of the longer number", 120)                     \
+    X(WORD2, "word2", 1, 3, 3, "digits of the longest number", 30)                   \
+    X(CHAT, "chat", 1, 1, 1, "has no meaning", 40)
 
 typedef enum {
-#define X(kind, name, min, max, what, parts) PROBLEM_##kind,
+#define X(kind, name, min, usual, max, what, parts) PROBLEM_##kind,
     PROBLEM_KINDS(X)
 #undef X
     PROBLEM_KIND_COUNT
@@ -41,7 +42,7 @@ typedef enum {
 
 typedef struct {
     const char *name;
-    int size_min, size_max;
+    int size_min, size_usual, size_max;
     const char *size_means;
     int parts;
 } ProblemKindInfo;
