@@ -512,7 +512,7 @@ static void pool_formula(const void *shape, wide *const *in, wide *out)
 {
     const PoolShape *const s = shape;
     for (int64_t i = 0; i < s->c; i++) {
-        wide total = 0, sum = 0, max = -INFINITY;
+        wide total = 0, sum = 0, max = -(wide)INFINITY;
         for (int64_t r = 0; r < s->rows; r++)
             if (s->present[r])
                 max = fmaxl(max, in[1][r * s->c + i] + in[2][r * s->c + i]);
@@ -657,7 +657,7 @@ static wide index_score(const IndexCase *x, int64_t t, int64_t j)
 static void judge_choice(Run *run, const IndexCase *x, int64_t t, const int32_t *chosen, wide near)
 {
     const int64_t n = visible_to(x, t), count = n < x->topk ? n : x->topk;
-    wide least = INFINITY;
+    wide least = (wide)INFINITY;
     for (int64_t i = 0; i < x->topk; i++)
         if (i < count ? chosen[i] < 0 || chosen[i] >= n || (i > 0 && chosen[i] <= chosen[i - 1]) : chosen[i] != -1) {
             failed(run, "index_choose %s: place %d of row %d is %d", x->what, (int)i, (int)t, (int)chosen[i]);
@@ -787,7 +787,7 @@ static void best_of(const Router *r, const float *logits, const float *bias, int
 {
     const int64_t n = r->shape.experts, k = r->shape.k;
     bool *const taken = mem_alloc((size_t)n, sizeof *taken);
-    wide last = INFINITY, next = -INFINITY;
+    wide last = (wide)INFINITY, next = -(wide)INFINITY;
     for (int64_t i = 0; i <= k && i < n; i++) {
         int64_t best = -1;
         wide most = 0;

@@ -98,6 +98,43 @@ static void kernels_exp_at_its_edges(void **s)
         assert_true(fabs((double)r_exp(x) - exp((double)x)) <= 0x1p-149);
 }
 
+static float lane(vreal x)
+{
+    return v_reduce_max(x);
+}
+
+static void kernels_softplus_and_sigmoid_are_within_four_ulps(void **s)
+{
+    double worst = 0;
+    (void)s;
+    for (uint32_t bits = 0x20000000u; bits < 0x42AA0000u; bits += 1009) /* 1e-19 … 85 */
+        for (int sign = 0; sign < 2; sign++) {
+            const float x = float_of(bits | (uint32_t)sign << 31);
+            const double e = exp(-fabs((double)x)), y = (double)x;
+            const double softplus = y > 20 ? y : (y > 0 ? y : 0) + log1p(e);
+            worst = fmax(worst, ulps(lane(v_softplus(v_set1(x))), softplus));
+            worst = fmax(worst, ulps(lane(v_sigmoid(v_set1(x))), (y < 0 ? e : 1) / (1 + e)));
+            worst = fmax(worst, ulps(lane(v_sigmoid_slope(v_set1(x))), e / ((1 + e) * (1 + e))));
+        }
+    if (worst > 4)
+        fail_msg("an error of %g units in the last place", worst);
+}
+
+static void kernels_softplus_and_sigmoid_at_their_edges(void **s)
+{
+    (void)s;
+    assert_true(lane(v_softplus(v_set1(-INFINITY))) == 0);
+    assert_true(isinf(lane(v_softplus(v_set1(INFINITY)))));
+    assert_true(isnan(lane(v_softplus(v_set1(NAN)))));
+    assert_true(lane(v_softplus(v_set1(21))) == 21);
+    assert_true(lane(v_sigmoid(v_set1(-INFINITY))) == 0);
+    assert_true(lane(v_sigmoid(v_set1(INFINITY))) == 1);
+    assert_true(lane(v_sigmoid(v_set1(-0.0f))) == 0.5f);
+    assert_true(isnan(lane(v_sigmoid(v_set1(NAN)))));
+    assert_true(lane(v_sigmoid_slope(v_set1(INFINITY))) == 0);
+    assert_true(lane(v_sigmoid_slope(v_set1(0))) == 0.25f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -105,6 +142,8 @@ int main(void)
         cmocka_unit_test(kernels_best_level_can_run_and_obeys_the_environment),
         cmocka_unit_test(kernels_exp_is_within_one_ulp),
         cmocka_unit_test(kernels_exp_at_its_edges),
+        cmocka_unit_test(kernels_softplus_and_sigmoid_are_within_four_ulps),
+        cmocka_unit_test(kernels_softplus_and_sigmoid_at_their_edges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

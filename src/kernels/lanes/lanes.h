@@ -56,7 +56,9 @@ void KERNEL(embed_back)(void *dtable, int64_t lddt, const void *dx, int64_t lddx
 void KERNEL(adamw)(float *w, float *m, float *v, const float *grad, int64_t n, const AdamStep *s);
 double KERNEL(sum_squares)(const float *x, int64_t n);
 #endif
-/* kernels/mix.h */
+
+/* ---- DeepSeek-V4's own parts: contracts in kernels/mix.h ---- */
+
 void KERNEL(hyper_split)(const HyperShape *s, void *c, int64_t ldc, const void *z, int64_t ldz, const void *x,
                          int64_t ldx, const void *scale, const void *base, int64_t rows);
 void KERNEL(hyper_split_back)(const HyperShape *s, void *dz, int64_t lddz, void *dx, int64_t lddx, void *dbase,
