@@ -56,6 +56,10 @@ typedef enum {
                                    was left out it would teach to answer without */
 } ChatFlags;
 
+/* The flags to render a conversation with for training: thinking when any answer has some, and then, when an
+ * earlier turn's was left out, loss on the last answer only. 0 for formats without modes. */
+unsigned chat_training_flags(const ChatFormat *f, const ChatMessage *messages, int64_t count);
+
 /* Append ids to `ids` and, when `loss` is not NULL, one byte (0 or 1) an id to it. */
 MUST_USE Status chat_render(const ChatFormat *f, const ChatMessage *messages, int64_t count, unsigned flags,
                             IdBuf *ids, ByteBuf *loss, Error *err);

@@ -105,6 +105,16 @@ static Status put_all(Renderer *r, const ChatMessage *messages, int64_t count, u
                                            : put_chatml(r, messages, count, flags);
 }
 
+unsigned chat_training_flags(const ChatFormat *f, const ChatMessage *messages, int64_t count)
+{
+    const int64_t last_user = chat_last_message(messages, count, CHAT_USER);
+    unsigned flags = 0;
+    for (int64_t i = 0; chat_format_has_modes(f) && i < count; i++)
+        if (messages[i].role == CHAT_ASSISTANT && messages[i].thinking)
+            flags |= CHAT_THINK | (i < last_user ? CHAT_LOSS_LAST : 0);
+    return flags;
+}
+
 Status chat_render(const ChatFormat *f, const ChatMessage *messages, int64_t count, unsigned flags,
                    IdBuf *ids, ByteBuf *loss, Error *err)
 {

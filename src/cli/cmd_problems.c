@@ -24,7 +24,7 @@ static void write_message(JsonWriter *w, const char *role, const Problem *p)
     json_write_key(w, "role");
     json_write_string(w, role);
     if (!user) {
-        json_write_key(w, "reasoning_content");
+        json_write_key(w, "thinking");
         json_write_string(w, (const char *)p->thinking.data);
     }
     json_write_key(w, "content");
@@ -105,7 +105,7 @@ const CliCommand cmd_problems = {
     .name = "problems",
     .help = "make up problems with written work",
     .about = "Prints problems as the training makes them, one a line, as JSON with kind, size and messages (the "
-             "assistant's has reasoning_content): a data file for training. The same options give the same problems "
+             "assistant's has thinking): a data file for training. The same options give the same problems "
              "everywhere; problem number i does not depend on how many are asked for.",
     .example = "plumb problems --kind add --size 5 --n 3\n"
                "plumb problems --n 20000 --text > problems.txt",

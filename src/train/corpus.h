@@ -6,7 +6,8 @@
  *
  * Text files: a document ends at a line that is "<|endoftext|>" and at the end of the file. A document is
  * handed out in pieces of at most piece_bytes, cut at line ends where there are any; documents below are such
- * pieces. JSON Lines: one document a line, {"text": …} or {"messages": [{"role", "content", "thinking"}…]}.
+ * pieces. JSON Lines: one document a line, {"text": …} or {"messages": [{"role", "content", "thinking"}…]}, the last also
+ * as "reasoning_content".
  *
  * Immutable after open; any thread. */
 #ifndef PLUMB_TRAIN_CORPUS_H

@@ -144,7 +144,8 @@ MUST_USE static Status encode_document(DataStream *s, int64_t source, int64_t do
     else if (!p->chat)
         st = error_set(err, ST_UNSUPPORTED, "messages, but the model has no chat format that we know");
     else
-        st = chat_render(p->chat, d.messages, d.message_count, 0, &s->ids, &s->loss, err);
+        st = chat_render(p->chat, d.messages, d.message_count,
+                         chat_training_flags(p->chat, d.messages, d.message_count), &s->ids, &s->loss, err);
     document_free(&d);
     if (st != ST_OK)
         return corpus_blame(p->corpus, s->part, source, document, st, err);

@@ -118,7 +118,7 @@ MUST_USE static Status take_message(JsonReader *r, Document *out, ChatMessage *m
             TRY(take_role(r, &role, err));
         else if (str_eq(r->str, "content"))
             TRY(take_string(r, out, &m->content, err));
-        else if (str_eq(r->str, "thinking"))
+        else if (str_eq(r->str, "thinking") || str_eq(r->str, "reasoning_content"))
             TRY(take_string(r, out, &m->thinking, err));
         else
             TRY(json_skip(r, err));

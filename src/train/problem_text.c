@@ -202,16 +202,16 @@ const char *wording_calculation(Calculation c, Rng *rng)
 /* ---- stories ------------------------------------------------------------------------------------- */
 
 static const char *const add_stories[] = {
-    "{n} [has|had] {a} {o}. [{P} buys|{P} finds|{P} gets|{P} makes|{m} gives {q}|{P} wins] {b} more. "
-    "How many {o} does {n} have [now|in all|in total|altogether]?",
+    ("{n} [has|had] {a} {o}. [{P} buys|{P} finds|{P} gets|{P} makes|{m} gives {q}|{P} wins] {b} more. "
+    "How many {o} does {n} have [now|in all|in total|altogether]?"),
     "{n} has {a} {o} and {m} has {b}[| {o}]. How many {o} do they have [together|in all|in total|altogether]?",
     "[There are|We count|{n} counts] {a} {o} in a {k}. {n} [puts in|adds|brings] {b} more. How many {o} are [in the {k}|there] now?",
-    "{n} [found|sold|bought|collected|picked|counted] {a} {o} on {d} and {b} on {e}. "
-    "How many {o} [is that|were there] [in all|in total|altogether|together]?",
+    ("{n} [found|sold|bought|collected|picked|counted] {a} {o} on {d} and {b} on {e}. "
+    "How many {o} [is that|were there] [in all|in total|altogether|together]?"),
     "{W} [sold|used|bought|made] {a} {o} in the morning and {b} in the afternoon. How many {o} [is that|are that in all]?",
     "{n} read {a} pages [yesterday|on {d}|last week] and {b} pages [today|on {e}|this week]. How many pages did {p} read?",
-    "A [train|bus|ship|plane] [carries|has] {a} people. [At a stop|Then|Later] {b} more get on. "
-    "How many people are on it now?",
+    ("A [train|bus|ship|plane] [carries|has] {a} people. [At a stop|Then|Later] {b} more get on. "
+    "How many people are on it now?"),
     "{n} [walked|ran|rode|drove] {a} {u} and then {b} {u} more. How many {u} [is that|did {p} go]?",
     "{n} paid {a} dollars for a {i} and {b} dollars for a {j}. How much did {p} [pay|spend] [in all|together|]?",
     "[In a school|In a class|At a party|In a park] there are {a} girls and {b} boys. How many children are there?",
@@ -225,8 +225,8 @@ static const char *const add_stories[] = {
     "{n} planted {a} {t} and {m} planted {b}. How many {t} [did they plant|were planted]?",
 };
 static const char *const sub_stories[] = {
-    "{n} [has|had] {a} {o}. [{P} gives {b} to {m}|{P} loses {b}|{P} sells {b}|{m} takes {b}|{P} uses {b}|{P} gives away {b}]. "
-    "How many {o} [does {n} have left|are left|does {n} still have]?",
+    ("{n} [has|had] {a} {o}. [{P} gives {b} to {m}|{P} loses {b}|{P} sells {b}|{m} takes {b}|{P} uses {b}|{P} gives away {b}]. "
+    "How many {o} [does {n} have left|are left|does {n} still have]?"),
     "{n} had {a} {o} and [lost|sold|ate|used|gave away] {b}[| of them]. How many {o} [are left|does {p} have now|remain]?",
     "There [are|were] {a} {o} in a {k}. {n} [takes out|removes|takes] {b}. How many {o} are [left|still there|in the {k} now]?",
     "{W} had {a} {o} and [sold|used|lost] {b}. How many {o} are left?",

@@ -27,7 +27,7 @@ def problems(kind, size, n, split="train", seed=1):
     assert p.returncode == 0, p.stderr
     lines = [json.loads(line) for line in p.stdout.splitlines()]
     assert len(lines) == n
-    return [(d["kind"], d["messages"][0]["content"], d["messages"][1]["reasoning_content"], d["messages"][1]["content"])
+    return [(d["kind"], d["messages"][0]["content"], d["messages"][1]["thinking"], d["messages"][1]["content"])
             for d in lines]
 
 

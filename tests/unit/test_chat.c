@@ -579,6 +579,7 @@ static void stop_ids_are_the_end_of_a_turn_and_of_a_text_once_each(void **state)
     ids = chat_format_stop_ids(g, &n);
     assert_int_equal(n, 3);
     assert_memory_equal(ids, ((int32_t[]){END, 5, EOT}), 12);
+    assert_int_equal(chat_training_flags(f, &(ChatMessage){CHAT_ASSISTANT, "b", "x"}, 1), 0);
     assert_string_equal(chat_format_name(f), "chatml");
     assert_false(chat_format_thinks(f));
     chat_format_close(f);

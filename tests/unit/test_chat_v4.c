@@ -293,6 +293,22 @@ static void half_a_character_is_refused_where_it_stands(void **state)
     tokenizer_destroy(t);
 }
 
+static void training_thinks_where_the_data_does(void **state)
+{
+    (void)state;
+    Tokenizer *const t = v4_tokenizer(V4_MARKERS);
+    ChatFormat *const f = must_open(&first_release, t);
+    const ChatMessage m[] = {{CHAT_USER, "a", NULL}, {CHAT_ASSISTANT, "b", "x"},
+                             {CHAT_USER, "c", NULL}, {CHAT_ASSISTANT, "d", "y"}, {CHAT_ASSISTANT, "e", NULL}};
+    assert_int_equal(chat_training_flags(f, m, 2), CHAT_THINK);
+    assert_int_equal(chat_training_flags(f, m, 4), CHAT_THINK | CHAT_LOSS_LAST);
+    assert_int_equal(chat_training_flags(f, m + 2, 3), CHAT_THINK);
+    assert_int_equal(chat_training_flags(f, m + 4, 1), 0);
+    assert_int_equal(chat_training_flags(f, m, 1), 0);
+    chat_format_close(f);
+    tokenizer_destroy(t);
+}
+
 static void texts_never_become_markers(void **state)
 {
     (void)state;
@@ -442,6 +458,7 @@ int main(void)
         cmocka_unit_test(the_first_releases_know_one_effort),
         cmocka_unit_test(loss_can_be_kept_to_the_last_answer),
         cmocka_unit_test(half_a_character_is_refused_where_it_stands),
+        cmocka_unit_test(training_thinks_where_the_data_does),
         cmocka_unit_test(texts_never_become_markers),
         cmocka_unit_test(an_answer_begins_where_its_prompt_ended),
         cmocka_unit_test(a_rendered_answer_is_heard_as_it_was),

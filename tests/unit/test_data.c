@@ -40,11 +40,18 @@ Status tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsign
     return ST_OK;
 }
 
+unsigned chat_training_flags(const ChatFormat *f, const ChatMessage *messages, int64_t count)
+{
+    (void)f;
+    assert_true(messages && count > 0);
+    return CHAT_THINK;
+}
+
 Status chat_render(const ChatFormat *f, const ChatMessage *messages, int64_t count, unsigned flags, IdBuf *ids,
                    ByteBuf *loss, Error *err)
 {
     (void)f;
-    (void)flags;
+    assert_int_equal(flags, CHAT_THINK);
     for (int64_t k = 0; k < count; k++) {
         const uint8_t learn = messages[k].role == CHAT_ASSISTANT, no = 0;
         Status st = idbuf_push(ids, ROLE + (int)messages[k].role);

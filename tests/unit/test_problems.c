@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "train/problem_source.h"
 #include "train/problem_text.h"
 #include "train/problem_work.h"
 #include "train/problems.h"
@@ -152,6 +153,82 @@ static void answers_are_right_in_any_words(void **state)
     }
 }
 
+/* ---- as training documents ---------------------------------------------------------------------- */
+
+static const char *words[] = {"add", "compare", "chat"}, *sizes[] = {"2", "3-4", "1"}, *mixed[] = {"mixed"}, *wrong[] = {"cubes"};
+static double weights[] = {2, 1, 1}, zeros[] = {0, 1, 0};
+
+#define RECIPE_KINDS(list, n) {.kinds = {.items = list, .count = n}}
+
+static void documents_are_conversations_of_problems(void **state)
+{
+    (void)state;
+    RecipeSource recipe = RECIPE_KINDS(words, 3);
+    ProblemSource s;
+    int turns[4] = {0}, adds = 0;
+    recipe.sizes.items = sizes;
+    recipe.kind_weights.items = weights;
+    recipe.sizes.count = recipe.kind_weights.count = 3;
+    assert_int_equal(problem_source_init(&s, &recipe, 9, NULL), ST_OK);
+    for (int64_t i = 0; i < 800; i++) {
+        Document d = {0}, again = {0};
+        assert_int_equal(problem_source_document(&s, i % 2, i, &d, NULL), ST_OK);
+        assert_int_equal(problem_source_document(&s, i % 2, i, &again, NULL), ST_OK);
+        assert_int_equal(d.message_count, again.message_count);
+        assert_true(d.message_count >= 2 && d.message_count <= 6 && !d.text);
+        turns[d.message_count / 2]++;
+        for (int64_t k = 0; k < d.message_count; k++) {
+            assert_int_equal(d.messages[k].role, k % 2 ? CHAT_ASSISTANT : CHAT_USER);
+            assert_string_equal(d.messages[k].content, again.messages[k].content);
+            assert_true((d.messages[k].thinking != NULL) == (k % 2 == 1));
+        }
+        const char *const thinking = d.messages[1].thinking;
+        if (strchr(thinking, '+')) {
+            assert_int_equal(strchr(thinking, '+') - thinking, 2); /* of size 2 */
+            adds++;
+        } else {
+            const char *const sign = strchr(thinking, '?');
+            assert_true(strcmp(thinking, "no arithmetic") == 0 || sign - thinking == 3 || sign - thinking == 4);
+        }
+        document_free(&d);
+        document_free(&again);
+    }
+    assert_true(turns[1] > 540 && turns[1] < 660 && turns[2] > 100 && turns[3] > 20);
+    assert_true(adds > 340 && adds < 460);
+}
+
+static void the_shares_of_a_recipe_are_checked(void **state)
+{
+    (void)state;
+    ProblemSource s;
+    Error err = {0};
+    RecipeSource recipe = RECIPE_KINDS(mixed, 1);
+    assert_int_equal(problem_source_init(&s, &recipe, 0, &err), ST_OK);
+    assert_int_equal(s.count, PROBLEM_KIND_COUNT);
+    assert_true(s.weights > 999.5 && s.weights < 1000.5);
+    recipe.sizes.items = sizes;
+    recipe.sizes.count = 1;
+    assert_int_equal(problem_source_init(&s, &recipe, 0, &err), ST_INVALID);
+    recipe = (RecipeSource)RECIPE_KINDS(wrong, 1);
+    assert_int_equal(problem_source_init(&s, &recipe, 0, &err), ST_INVALID);
+    assert_non_null(strstr(err.msg, "cubes"));
+    recipe = (RecipeSource)RECIPE_KINDS(words, 3);
+    recipe.sizes.items = sizes;
+    recipe.sizes.count = 1; /* 2 is no size of chat */
+    assert_int_equal(problem_source_init(&s, &recipe, 0, &err), ST_INVALID);
+    assert_non_null(strstr(err.msg, "chat"));
+    recipe = (RecipeSource)RECIPE_KINDS(words, 3);
+    recipe.kind_weights.items = zeros;
+    recipe.kind_weights.count = 3;
+    assert_int_equal(problem_source_init(&s, &recipe, 0, &err), ST_OK);
+    for (int64_t i = 0; i < 50; i++) {
+        Document d = {0};
+        assert_int_equal(problem_source_document(&s, false, i, &d, NULL), ST_OK);
+        assert_non_null(strchr(d.messages[1].thinking, '?'));
+        document_free(&d);
+    }
+}
+
 static void lack_of_memory_is_an_error_and_leaks_nothing(void **state)
 {
     (void)state;
@@ -168,6 +245,19 @@ static void lack_of_memory_is_an_error_and_leaks_nothing(void **state)
             assert_true(n < 200);
         }
     }
+    RecipeSource recipe = RECIPE_KINDS(mixed, 1);
+    ProblemSource s;
+    assert_int_equal(problem_source_init(&s, &recipe, 1, NULL), ST_OK);
+    Status st = ST_NOMEM;
+    for (int64_t n = 1; st != ST_OK; n++) {
+        Document d = {0};
+        Error err = {0};
+        mem_fail_at(n);
+        st = problem_source_document(&s, false, 3, &d, &err);
+        mem_fail_at(0);
+        assert_true(st == ST_OK || (st == ST_NOMEM && err.msg[0]));
+        document_free(&d);
+    }
 }
 
 int main(void)
@@ -178,6 +268,8 @@ int main(void)
         cmocka_unit_test(a_problem_depends_on_its_number_alone),
         cmocka_unit_test(work_is_written_as_described),
         cmocka_unit_test(answers_are_right_in_any_words),
+        cmocka_unit_test(documents_are_conversations_of_problems),
+        cmocka_unit_test(the_shares_of_a_recipe_are_checked),
         cmocka_unit_test(lack_of_memory_is_an_error_and_leaks_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
