@@ -69,6 +69,8 @@ typedef struct {
     real *p, *ds;             /* [most][64]; before that, S and dP */
     real *p_t, *ds_t;         /* [64][most] */
     real *lse, *delta;        /* [most] */
+
+    real *deltas;             /* of all queries; NULL when there is no room for them */
 } Back;
 
 static int64_t row_of(const Back *w, int i)
@@ -164,15 +166,20 @@ static void pack_page(Back *w, const Page *page, int64_t d0, int64_t d1)
     }
 }
 
-/* One head's row of the forward pass as a row and as columns, filled up with zeros. */
-static void pack_row(const Back *w, int i, real *rows, real *columns, const real *from)
+/* One head's row as a row of whole vectors, filled up with zeros, and as columns `step` apart. */
+static void pack_row(real *row, real *columns, int64_t step, const real *from, int64_t dim)
 {
-    for (int64_t d = 0; d < w->pad; d += LANES) {
-        const vreal x = v_load_part(from + d, w->dim - d);
-        v_store(rows + i * w->pad + d, x);
-        if (columns)
-            v_store(columns + d * w->most + i * LANES, x);
+    for (int64_t d = 0; d < dim; d += LANES, columns += step) {
+        const vreal x = v_load_part(from + d, dim - d);
+        v_store(row + d, x);
+        v_store(columns, x);
     }
+}
+
+static void copy_row(real *row, const real *from, int64_t dim)
+{
+    for (int64_t d = 0; d < dim; d += LANES)
+        v_store(row + d, v_load_part(from + d, dim - d));
 }
 
 /* Σ dout·out of one head, in sixteen lanes. */
@@ -196,21 +203,27 @@ static void load_set(const Back *w)
 {
     const AttentionBackArgs *const b = w->args;
     const AttentionArgs *const a = w->a;
+    const int64_t dim = w->dim, step = w->most * LANES;
     for (int i = 0; i < w->count; i++) {
         const int64_t row = row_of(w, i), head = head_of(w, i);
-        pack_row(w, i, w->q, w->q_cols, (const real *)a->q + row * a->ld_q + head * w->dim);
-        pack_row(w, i, w->dout, w->dout_cols, (const real *)b->dout + row * b->ld_dout + head * w->dim);
-        pack_row(w, i, w->dq, NULL, dq_of(w, i));
+        pack_row(w->q + i * w->pad, w->q_cols + i * LANES, step, (const real *)a->q + row * a->ld_q + head * dim, dim);
+        pack_row(w->dout + i * w->pad, w->dout_cols + i * LANES, step,
+                 (const real *)b->dout + row * b->ld_dout + head * dim, dim);
+        copy_row(w->dq + i * w->pad, dq_of(w, i), dim);
         w->lse[i] = ((const real *)a->lse)[row * a->ld_lse + head];
-        w->delta[i] = delta_of(b, row, head);
+        w->delta[i] = w->deltas ? w->deltas[w->first + i] : delta_of(b, row, head);
     }
 }
 
 static void store_set(const Back *w)
 {
-    for (int i = 0; i < w->count; i++)
-        for (int64_t d = 0; d < w->dim; d += LANES)
-            v_store_part(dq_of(w, i) + d, v_load(w->dq + i * w->pad + d), w->dim - d);
+    const int64_t dim = w->dim;
+    for (int i = 0; i < w->count; i++) {
+        const real *const from = w->dq + i * w->pad;
+        real *const to = dq_of(w, i);
+        for (int64_t d = 0; d < dim; d += LANES)
+            v_store_part(to + d, v_load(from + d), dim - d);
+    }
 }
 
 /* ---- the five products ---- */
@@ -372,20 +385,24 @@ static void visit_entries(Back *w)
     }
 }
 
-/* What does not depend on keys: dq = 0, and the sinks. */
-static void start_rows(const AttentionBackArgs *b)
+/* What does not depend on keys: dq = 0, deltas, and the sinks. */
+static void start_rows(const Back *w)
 {
-    const AttentionArgs *const a = b->forward;
+    const AttentionBackArgs *const b = w->args;
+    const AttentionArgs *const a = w->a;
     for (int64_t row = 0; row < a->rows; row++) {
         memset((real *)b->dq + row * b->ld_dq, 0, (size_t)(a->group * a->head_dim) * sizeof(real));
-        for (int64_t head = 0; a->sinks && head < a->group; head++) {
-            const real sink = ((const real *)a->sinks)[head], lse = ((const real *)a->lse)[row * a->ld_lse + head];
-            ((real *)b->dsinks)[row * b->ld_ds + head] = -r_exp(sink - lse) * delta_of(b, row, head);
+        for (int64_t head = 0; (w->deltas || a->sinks) && head < a->group; head++) {
+            const real delta = delta_of(b, row, head), lse = ((const real *)a->lse)[row * a->ld_lse + head];
+            if (w->deltas)
+                w->deltas[row * a->group + head] = delta;
+            if (a->sinks)
+                ((real *)b->dsinks)[row * b->ld_ds + head] = -r_exp(((const real *)a->sinks)[head] - lse) * delta;
         }
     }
 }
 
-/* Share out the scratch memory: dimensions packed at a time and queries of a set. */
+/* Share out the scratch memory: dimensions packed at a time, queries of a set, deltas. */
 static void plan(Back *w, void *scratch)
 {
     const int64_t room = (int64_t)(GRAD_SCRATCH / sizeof(real)), per_query = 5 * w->pad + 4 * PAGE + 2;
@@ -408,6 +425,8 @@ static void plan(Back *w, void *scratch)
     w->ds_t = w->p_t + w->most * PAGE;
     w->lse = w->ds_t + w->most * PAGE;
     w->delta = w->lse + w->most;
+    const int64_t left = room - (w->delta + w->most - w->keys);
+    w->deltas = left >= w->a->rows * w->a->group ? w->delta + w->most : NULL;
 }
 
 void KERNEL(attention_back)(const AttentionBackArgs *b, void *scratch)
@@ -418,7 +437,7 @@ void KERNEL(attention_back)(const AttentionBackArgs *b, void *scratch)
     CHECK(REAL_IS_DOUBLE || a->kv_type == DT_F32);
     Back w = {.args = b, .a = a, .dim = a->head_dim, .pad = (a->head_dim + LANES - 1) / LANES * LANES};
     plan(&w, scratch);
-    start_rows(b);
+    start_rows(&w);
     visit_keys(&w);
     if (a->entry_tokens > 0)
         visit_entries(&w);
