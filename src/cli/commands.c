@@ -6,6 +6,7 @@
 #define COMMANDS(X) \
     X(cmd_chat)     \
     X(cmd_run)      \
+    X(cmd_train)    \
     X(cmd_trace)    \
     X(cmd_diff)     \
     X(cmd_eval_perplexity) \
