@@ -607,7 +607,7 @@ static void a_restored_cursor_gives_the_same_batches(void **state)
     for (int k = 0; k < 40; k++) {
         OK(data_stream_save(a.stream, &cursor, &ok_err));
         OK(data_stream_restore(b.stream, cursor.values, (int64_t)cursor.count, &ok_err));
-        for (int n = 0; n < 1 + k % 3; n++) {
+        for (int n = 0; n < (k % 20 == 19 ? 300 : 1 + k % 3); n++) { /* at times past all that waited */
             OK(data_stream_next(a.stream, &a.batch, &ok_err));
             OK(data_stream_next(b.stream, &b.batch, &ok_err));
             assert_same_batch(&a.batch, &b.batch);
