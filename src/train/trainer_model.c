@@ -113,6 +113,7 @@ static const char *const markers[] = {"<｜begin▁of▁sentence｜>", "<｜end�
                                       "<｜User｜>",              "<｜Assistant｜>",       "<think>",
                                       "</think>"};
 #define MARKERS (sizeof markers / sizeof *markers)
+#define TEXT_MARKERS 3 /* without those of conversations the model completes texts */
 
 #define TRAIN_DOCUMENTS 20000                /* of problems; files have an end */
 #define TRAIN_BYTES_MAX ((size_t)256 << 20)  /* of text that a tokenizer is trained on */
@@ -193,8 +194,17 @@ MUST_USE static Status write_tokenizer_config(Trainer *t, Error *err)
     return st;
 }
 
+static bool has_conversations(const Recipe *r)
+{
+    for (int64_t i = 0; i < r->data.source_count; i++)
+        if (r->data.sources[i].text.count == 0)
+            return true;
+    return false;
+}
+
 MUST_USE static Status train_tokenizer(Trainer *t, Error *err)
 {
+    const size_t special_count = has_conversations(&t->recipe) ? MARKERS : TEXT_MARKERS;
     const RecipeTokenizer *r = &t->recipe.tokenizer;
     Str special[MARKERS];
     Texts texts = {0};
@@ -205,7 +215,7 @@ MUST_USE static Status train_tokenizer(Trainer *t, Error *err)
     TRY(gather_texts(t, &texts, err));
     trainer_say(t, "training a tokenizer of %lld tokens on %zu bytes", (long long)r->train, texts.bytes);
     TRY(tokenizer_train(texts.items, texts.count,
-                        &(TrainParams){.vocab_size = r->train, .special = special, .special_count = MARKERS,
+                        &(TrainParams){.vocab_size = r->train, .special = special, .special_count = special_count,
                                        .single_digits = r->single_digits, .threads = pool_threads(t->pool)},
                         &json, err));
     TRY(add_file(t, "tokenizer.json", json.data, json.count, err));
