@@ -7,7 +7,7 @@
 #include "train/checkpoint.h"
 #include "train/data.h"
 #include "train/learner.h"
-#include "train/made.h"
+#include "train/problem_source.h"
 #include "train/recipe.h"
 #include "train/spike.h"
 #include "train/trainer.h"
@@ -26,7 +26,7 @@ typedef struct {
     Run *run;
     Checkpoint *start; /* to go on from; closed once its content is taken */
 
-    MadeSource made[RECIPE_SOURCES_MAX]; /* what corpus sources of problems borrow */
+    ProblemSource made[RECIPE_SOURCES_MAX]; /* what corpus sources of problems borrow */
     Corpus *corpus;
     Tokenizer *tokenizer;
     ChatFormat *chat; /* NULL: the model has none */

@@ -17,9 +17,9 @@ MUST_USE static Status describe_source(Trainer *t, int64_t i, CorpusSource *out,
     *out = (CorpusSource){.weight = s->weight};
     if (s->kinds.count > 0) {
         out->kind = CORPUS_MADE;
-        out->make = made_document;
+        out->make = problem_source_document;
         out->arg = &t->made[i];
-        return made_source_init(&t->made[i], s, (uint64_t)t->recipe.train.seed, err);
+        return problem_source_init(&t->made[i], s, (uint64_t)t->recipe.train.seed, err);
     }
     const RecipeTexts *files = s->text.count ? &s->text : &s->jsonl;
     out->kind = s->text.count ? CORPUS_TEXT : CORPUS_JSONL;
