@@ -12,6 +12,7 @@
 #define PLUMB_TOKENIZER_PATTERN_H
 
 #include "base/error.h"
+#include "base/kv.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,6 +25,9 @@ typedef struct Pattern Pattern;
 /* Compile `text` (valid UTF-8); literal: it stands for itself. *out is owned. */
 MUST_USE Status pattern_compile(Pattern **out, const char *text, size_t len, bool literal, Error *err);
 void pattern_destroy(Pattern *p); /* NULL is fine */
+
+/* What it was compiled from, borrowed until destroy. */
+Str pattern_text(const Pattern *p, bool *literal);
 
 /* The first match in s[begin..end) that starts at `from` or later: true and its range, else false. Anchors
  * and look-ahead see only s[begin..end). Valid UTF-8. *steps is a budget of elementary steps, taken

@@ -558,6 +558,14 @@ Status pattern_compile(Pattern **out, const char *text, size_t len, bool literal
                        PATTERN_BYTES_MAX);
         goto out;
     }
+    p->text = mem_alloc(len, 1);
+    if (!p->text) {
+        st = no_memory(&q);
+        goto out;
+    }
+    memcpy(p->text, text, len);
+    p->text_len = len;
+    p->literal = literal;
     TRY(add_node(&q, NODE_ACCEPT, &node));
     TRY(add_node(&q, NODE_GROUP, &group));
     p->start = group;
@@ -589,5 +597,12 @@ void pattern_destroy(Pattern *p)
     mem_free(p->nodes);
     mem_free(p->sets);
     mem_free(p->items);
+    mem_free(p->text);
     mem_free(p);
+}
+
+Str pattern_text(const Pattern *p, bool *literal)
+{
+    *literal = p->literal;
+    return (Str){p->text, p->text_len};
 }

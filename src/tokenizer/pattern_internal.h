@@ -49,6 +49,9 @@ struct Pattern {
     PatternItem *items;
     size_t node_count, node_cap, set_count, set_cap, item_count, item_cap;
     int start;
+    char *text; /* owned: what it was compiled from */
+    size_t text_len;
+    bool literal;
 };
 
 bool pattern_set_has(const PatternSet *set, const PatternItem *items, uint32_t cp);

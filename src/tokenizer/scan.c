@@ -331,3 +331,11 @@ const Scanner *scan_by_pattern(const char *text, size_t len)
             return x;
     return NULL;
 }
+
+const Scanner *scan_by_function(ScanFn find)
+{
+    for (const Scanner *x = table; x->name; x++)
+        if (x->find == find)
+            return x;
+    return NULL;
+}

@@ -20,6 +20,8 @@ typedef struct {
 
 /* The scanner whose pattern is this text, NULL when there is none. */
 const Scanner *scan_by_pattern(const char *text, size_t len);
+/* The scanner that finds so, NULL for the two of the Digits step. */
+const Scanner *scan_by_function(ScanFn find);
 /* All of them, ended by a NULL name. */
 const Scanner *scan_table(void);
 

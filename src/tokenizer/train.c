@@ -7,12 +7,13 @@
  * the newest token do) gets a new entry. */
 #include "tokenizer/train.h"
 
-#include "base/json_write.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/bpe_internal.h"
 #include "tokenizer/bytelevel.h"
+#include "tokenizer/tokenizer_internal.h"
+#include "tokenizer/tokenizer_save.h"
 #include "tokenizer/train_words.h"
 #include "tokenizer/unicode.h"
 
@@ -369,146 +370,34 @@ out:
 
 /* ---- tokenizer.json ---------------------------------------------------------------------------- */
 
-static void write_nulls(JsonWriter *w, const char *const *keys)
-{
-    for (; *keys; keys++) {
-        json_write_key(w, *keys);
-        json_write_null(w);
-    }
-}
-
-static void write_byte_level(JsonWriter *w)
-{
-    json_write_object_begin(w);
-    json_write_key(w, "type");
-    json_write_string(w, "ByteLevel");
-    json_write_key(w, "add_prefix_space");
-    json_write_bool(w, false);
-    json_write_key(w, "trim_offsets");
-    json_write_bool(w, true);
-    json_write_key(w, "use_regex");
-    json_write_bool(w, true);
-    json_write_object_end(w);
-}
-
-static void write_pre_tokenizer(JsonWriter *w, bool single_digits)
-{
-    json_write_key(w, "pre_tokenizer");
-    if (!single_digits) {
-        write_byte_level(w);
-        return;
-    }
-    json_write_object_begin(w);
-    json_write_key(w, "type");
-    json_write_string(w, "Sequence");
-    json_write_key(w, "pretokenizers");
-    json_write_array_begin(w);
-    json_write_object_begin(w);
-    json_write_key(w, "type");
-    json_write_string(w, "Digits");
-    json_write_key(w, "individual_digits");
-    json_write_bool(w, true);
-    json_write_object_end(w);
-    write_byte_level(w);
-    json_write_array_end(w);
-    json_write_object_end(w);
-}
-
-static void write_special(JsonWriter *w, const Bpe *b, size_t count)
-{
-    static const char *const flags[] = {"single_word", "lstrip", "rstrip", "normalized"};
-    json_write_key(w, "added_tokens");
-    json_write_array_begin(w);
-    for (size_t i = 0; i < count; i++) {
-        const Str text = token_text(b, (int32_t)i);
-        json_write_object_begin(w);
-        json_write_key(w, "id");
-        json_write_int(w, (int64_t)i);
-        json_write_key(w, "content");
-        json_write_string_n(w, text.ptr, text.len);
-        for (int k = 0; k < 4; k++) {
-            json_write_key(w, flags[k]);
-            json_write_bool(w, false);
-        }
-        json_write_key(w, "special");
-        json_write_bool(w, true);
-        json_write_object_end(w);
-    }
-    json_write_array_end(w);
-}
-
-static Status write_merges(JsonWriter *w, const Trainer *t)
+/* The tokenizer that was trained, whose vocabulary moves out of the trainer. */
+static Status make_tokenizer(Trainer *t, bool single_digits, Tokenizer *out, Error *err)
 {
     Status st = ST_OK;
-    ByteBuf line = {0};
-    json_write_key(w, "merges");
-    json_write_array_begin(w);
-    for (size_t i = 0; i < t->merge_count; i++) {
-        const Str a = token_text(&t->vocab, t->merges[i].left), b = token_text(&t->vocab, t->merges[i].right);
-        line.count = 0;
-        TRY(bytebuf_append(&line, a.ptr, a.len));
-        TRY(bytebuf_append(&line, " ", 1));
-        TRY(bytebuf_append(&line, b.ptr, b.len));
-        json_write_string_n(w, (const char *)line.data, line.count);
-    }
-    json_write_array_end(w);
+    out->bpe = t->vocab;
+    t->vocab = (Bpe){0};
+    Bpe *b = &out->bpe;
+    for (int32_t i = 0; i < (int32_t)t->special_count; i++)
+        TRY(tokenizer_add_token(out, (AddedToken){.special = true}, token_text(b, i), err));
+    for (size_t i = 0; i < t->merge_count; i++)
+        TRY(bpe_add_merge(b, token_text(b, t->merges[i].left), token_text(b, t->merges[i].right), (uint32_t)i, err));
+    if (single_digits)
+        TRY(splitter_add(&out->splitter, (SplitStep){.scan = scan_numeric_char}, err));
+    TRY(splitter_add_pattern(&out->splitter, scan_text_gpt2, strlen(scan_text_gpt2), false, SPLIT_ISOLATED, false, err));
 out:
-    bytebuf_free(&line);
     return st;
 }
 
-static Status write_model(JsonWriter *w, const Trainer *t)
+static Status write_tokenizer(Trainer *t, bool single_digits, ByteBuf *out, Error *err)
 {
-    static const char *const nulls[] = {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", NULL};
-    static const char *const flags[] = {"fuse_unk", "byte_fallback", "ignore_merges"};
-    json_write_key(w, "model");
-    json_write_object_begin(w);
-    json_write_key(w, "type");
-    json_write_string(w, "BPE");
-    write_nulls(w, nulls);
-    for (int k = 0; k < 3; k++) {
-        json_write_key(w, flags[k]);
-        json_write_bool(w, false);
-    }
-    json_write_key(w, "vocab");
-    json_write_object_begin(w);
-    for (size_t i = 0; i < t->vocab.token_count; i++) {
-        const Str text = token_text(&t->vocab, (int32_t)i);
-        json_write_key_n(w, text.ptr, text.len);
-        json_write_int(w, (int64_t)i);
-    }
-    json_write_object_end(w);
-    const Status st = write_merges(w, t);
+    Tokenizer *made = tokenizer_alloc();
+    if (!made)
+        return error_set(err, ST_NOMEM, "no memory for the tokenizer");
+    Status st = make_tokenizer(t, single_digits, made, err);
     if (st == ST_OK)
-        json_write_object_end(w);
+        st = tokenizer_write(made, out, err);
+    tokenizer_destroy(made);
     return st;
-}
-
-static Status write_tokenizer(const Trainer *t, bool single_digits, ByteBuf *out, Error *err)
-{
-    static const char *const first[] = {"truncation", "padding", NULL}, *const normalizer[] = {"normalizer", NULL},
-                             *const post[] = {"post_processor", NULL};
-    Status st = ST_OK;
-    JsonWriter w;
-    json_write_init(&w, 1, (size_t)1 << 30);
-    json_write_object_begin(&w);
-    json_write_key(&w, "version");
-    json_write_string(&w, "1.0");
-    write_nulls(&w, first);
-    write_special(&w, &t->vocab, t->special_count);
-    write_nulls(&w, normalizer);
-    write_pre_tokenizer(&w, single_digits);
-    write_nulls(&w, post);
-    json_write_key(&w, "decoder");
-    write_byte_level(&w);
-    TRY(write_model(&w, t));
-    json_write_object_end(&w);
-    TRY(json_write_finish(&w, err));
-    if (bytebuf_append(out, w.buf, w.len) != ST_OK || bytebuf_append(out, "\n", 1) != ST_OK)
-        st = ST_NOMEM;
-out:
-    json_write_deinit(&w);
-    return st == ST_NOMEM ? error_set(err, st, "no memory for the tokenizer") : st;
 }
 
 /* ---- all of it --------------------------------------------------------------------------------- */

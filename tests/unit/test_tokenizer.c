@@ -14,6 +14,7 @@
 #include "hostile.h"
 #include "tokenizer/nfc.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/tokenizer_save.h"
 #include "tokenizer/unicode.h"
 
 #include <jansson.h>
@@ -218,13 +219,31 @@ static void digest_hostile_at_once(Digest *d, const Tokenizer *t, int64_t count,
     bytebuf_free(&all);
 }
 
-static void hostile_and_long_texts_get_the_reference_ids(void **state)
+/* The same tokenizer, written and read back; the old one is gone. */
+static Tokenizer *rewritten(Tokenizer *t)
 {
-    (void)state;
+    Error err = {0};
+    Tokenizer *back = NULL;
+    ByteBuf text = {0};
+    if (tokenizer_write(t, &text, &err) != ST_OK || tokenizer_from_json(&back, text.data, text.count, &err) != ST_OK)
+        fail_msg("%s", err.msg);
+    assert_int_equal(tokenizer_vocab_size(back), tokenizer_vocab_size(t));
+    for (int32_t id = 0; id < (int32_t)tokenizer_vocab_size(t); id++) {
+        const Str a = tokenizer_id_bytes(t, id), b = tokenizer_id_bytes(back, id);
+        assert_true(a.len == b.len && same_bytes(a.ptr, b.ptr, a.len));
+        assert_int_equal(tokenizer_is_special(t, id), tokenizer_is_special(back, id));
+    }
+    bytebuf_free(&text);
+    tokenizer_destroy(t);
+    return back;
+}
+
+static void expect_digests_of_cases(bool write)
+{
     size_t i;
     json_t *c;
     json_array_foreach(json_object_get(vectors, "cases"), i, c) {
-        Tokenizer *t = open_case(c);
+        Tokenizer *t = write ? rewritten(open_case(c)) : open_case(c);
         Digest d = {.fnv = 0xcbf29ce484222325u};
         digest_recorded_texts(&d, t, case_flags(c));
         const int64_t count = json_integer_value(json_object_get(vectors, "hostile"));
@@ -233,6 +252,18 @@ static void hostile_and_long_texts_get_the_reference_ids(void **state)
         expect_digest(json_string_value(json_object_get(c, "name")), json_object_get(c, "digest"), &d);
         tokenizer_destroy(t);
     }
+}
+
+static void hostile_and_long_texts_get_the_reference_ids(void **state)
+{
+    (void)state;
+    expect_digests_of_cases(false);
+}
+
+static void a_written_tokenizer_gives_the_reference_ids_too(void **state)
+{
+    (void)state;
+    expect_digests_of_cases(true);
 }
 
 static Tokenizer *open_shared(const char *test, const char *name)
@@ -884,6 +915,28 @@ static void gguf_pre_names_mean_the_pipelines_of_the_families(void **state)
     }
 }
 
+/* One name of each pipeline, with the ids that added tokens make too. */
+static void gguf_tokenizers_are_written_with_their_pipelines(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"gpt-2", "smollm", "llama-bpe", "dbrx", "qwen2", "qwen35", "gpt-4o", "tekken",
+                                        "deepseek-v3", "deepseek-llm", "deepseek-coder"};
+    static const char text[] = "<s>a<tool>b";
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        Tokenizer *a = open_keys(names[i]), *b = rewritten(open_keys(names[i]));
+        IdBuf x = {0}, y = {0};
+        expect_same_ids(names[i], a, b);
+        assert_int_equal(tokenizer_encode(a, text, strlen(text), TOKENIZER_SPECIAL | TOKENIZER_BOS, &x, NULL), ST_OK);
+        assert_int_equal(tokenizer_encode(b, text, strlen(text), TOKENIZER_SPECIAL | TOKENIZER_BOS, &y, NULL), ST_OK);
+        assert_int_equal(x.count, y.count);
+        assert_memory_equal(x.data, y.data, (size_t)x.count * sizeof *x.data);
+        idbuf_free(&x);
+        idbuf_free(&y);
+        tokenizer_destroy(a);
+        tokenizer_destroy(b);
+    }
+}
+
 static void gguf_token_types_make_added_tokens(void **state)
 {
     (void)state;
@@ -997,6 +1050,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recorded_cases_get_the_reference_ids),
         cmocka_unit_test(hostile_and_long_texts_get_the_reference_ids),
+        cmocka_unit_test(a_written_tokenizer_gives_the_reference_ids_too),
         cmocka_unit_test(real_tokenizers_get_the_reference_ids),
         cmocka_unit_test(published_vectors_agree),
         cmocka_unit_test(deepseek_v4_encodes_its_published_examples),
@@ -1015,6 +1069,7 @@ int main(void)
         cmocka_unit_test(added_tokens_get_ids_behind_the_vocabulary),
         cmocka_unit_test(a_directory_brings_its_config),
         cmocka_unit_test(gguf_pre_names_mean_the_pipelines_of_the_families),
+        cmocka_unit_test(gguf_tokenizers_are_written_with_their_pipelines),
         cmocka_unit_test(gguf_token_types_make_added_tokens),
         cmocka_unit_test(gguf_tokenizers_of_other_kinds_are_named),
         cmocka_unit_test(every_failing_allocation_is_survived),
