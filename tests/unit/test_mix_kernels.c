@@ -1,6 +1,6 @@
 /* The kernels of kernels/mix.h against transformers' modules and PyTorch's autograd in float64, recorded by
  * oracle/mix_vectors.py in tests/vectors/mix.safetensors: in the f64 table to 1e-11 of the largest element, in the
- * best float table to 2e-5. tests/kernels/check_mix.c compares with formulas, at all levels and sizes. */
+ * best float table to 2e-5. tests/kernels/check_mix.c and check_route.c compare with formulas, at all levels and sizes. */
 #include "formats/tensordir.h"
 #include "kernels/kernels.h"
 
@@ -171,8 +171,8 @@ static void multiply(const Bench *b, void *c, const void *a, const void *w, int6
         }
 }
 
-static void multiply_back(const Bench *b, void *da, void *dw, const void *a, const void *w, const void *dc, int64_t rows,
-                          int64_t n, int64_t k)
+static void multiply_back(const Bench *b, void *da, void *dw, const void *a, const void *w, const void *dc,
+                          int64_t rows, int64_t n, int64_t k)
 {
     for (int64_t j = 0; j < k; j++) {
         for (int64_t t = 0; t < rows; t++) {

@@ -56,7 +56,12 @@ static void turn_out(real *rows, int64_t ld, const vreal *in, int64_t n, int64_t
 static real sum_of_squares(const real *x, int64_t d)
 {
     vreal sum = v_zero();
-    for (int64_t i = 0; i < d; i += LANES) {
+    int64_t i = 0;
+    for (; i + LANES <= d; i += LANES) {
+        const vreal a = v_load(x + i);
+        sum = v_fma(a, a, sum);
+    }
+    if (i < d) {
         const vreal a = v_load_part(x + i, d - i);
         sum = v_fma(a, a, sum);
     }

@@ -35,24 +35,34 @@ INLINE Pooled pool_channels(const PoolArgs *p, int64_t i, int64_t n)
 
 void KERNEL(pool)(const PoolArgs *p, void *e)
 {
-    for (int64_t i = 0; i < p->c; i += LANES)
+    int64_t i = 0;
+    for (; i + LANES <= p->c; i += LANES)
+        v_store((real *)e + i, pool_channels(p, i, LANES).e);
+    if (i < p->c)
         v_store_part((real *)e + i, pool_channels(p, i, p->c - i).e, p->c - i);
 }
 
 /* With weights w: da = w·de, db = w·(a − e)·de. */
+INLINE void pool_channels_back(const PoolArgs *p, const real *de, void *const *da, void *const *db, int64_t i,
+                               int64_t n)
+{
+    const Pooled x = pool_channels(p, i, n);
+    const vreal share = v_div(v_load_part(de + i, n), x.total);
+    for (int64_t r = 0; r < p->rows; r++) {
+        if (!p->a[r])
+            continue;
+        const vreal g = v_mul(v_exp(v_sub(score(p, r, i, n), x.max)), share);
+        const vreal a = v_load_part((const real *)p->a[r] + i, n);
+        v_store_part((real *)da[r] + i, g, n);
+        v_store_part((real *)db[r] + i, v_mul(v_sub(a, x.e), g), n);
+    }
+}
+
 void KERNEL(pool_back)(const PoolArgs *p, const void *de, void *const *da, void *const *db)
 {
-    for (int64_t i = 0; i < p->c; i += LANES) {
-        const int64_t n = p->c - i;
-        const Pooled x = pool_channels(p, i, n);
-        const vreal share = v_div(v_load_part((const real *)de + i, n), x.total);
-        for (int64_t r = 0; r < p->rows; r++) {
-            if (!p->a[r])
-                continue;
-            const vreal g = v_mul(v_exp(v_sub(score(p, r, i, n), x.max)), share);
-            const vreal a = v_load_part((const real *)p->a[r] + i, n);
-            v_store_part((real *)da[r] + i, g, n);
-            v_store_part((real *)db[r] + i, v_mul(v_sub(a, x.e), g), n);
-        }
-    }
+    int64_t i = 0;
+    for (; i + LANES <= p->c; i += LANES)
+        pool_channels_back(p, de, da, db, i, LANES);
+    if (i < p->c)
+        pool_channels_back(p, de, da, db, i, p->c - i);
 }

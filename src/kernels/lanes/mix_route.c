@@ -59,11 +59,16 @@ static int64_t keep_best(real *score, int32_t *expert, int64_t count, int64_t k,
 /* The k best experts of one row; `score` is room for k numbers. */
 static void choose_best(const RouteShape *s, real *score, int32_t *chosen, const real *logits)
 {
+    const vreal least = v_set1(-(real)INFINITY);
     int64_t count = 0;
     for (int64_t e = 0; e < s->experts; e += LANES) {
         const int64_t n = s->experts - e;
+        const vreal scores = v_add(affinity(v_load_part(logits + e, n)), v_load_part((const real *)s->bias + e, n));
+        const vreal numbers = v_select(v_first(n), v_max(scores, least), least); /* a NaN becomes −inf */
         real biased[LANES];
-        v_store(biased, v_add(affinity(v_load_part(logits + e, n)), v_load_part((const real *)s->bias + e, n)));
+        if (count == s->k && !is_better(v_reduce_max(numbers), score[s->k - 1]))
+            continue;
+        v_store(biased, scores);
         for (int64_t i = 0; i < LANES && i < n; i++)
             count = keep_best(score, chosen, count, s->k, biased[i], (int32_t)(e + i));
     }
@@ -178,34 +183,52 @@ double KERNEL(balance_back)(const RouteShape *s, void *dlogits, int64_t ldd, con
 
 /* ---- experts' outputs ---- */
 
+/* n columns of y from those of ys, k rows of it. */
+INLINE void combine_step(real *y, const real *ys, int64_t ldys, const int32_t *slot, const real *w, int64_t k,
+                         int64_t n)
+{
+    vreal sum = v_zero();
+    for (int64_t i = 0; i < k; i++)
+        sum = v_fma(v_set1(w[i]), v_load_part(ys + slot[i] * ldys, n), sum);
+    v_store_part(y, sum, n);
+}
+
 void KERNEL(combine)(void *y, int64_t ldy, const void *ys, int64_t ldys, const int32_t *slot, const void *weights,
                      int64_t rows, int64_t k, int64_t d)
 {
     for (int64_t t = 0; t < rows; t++) {
-        const real *const w = (const real *)weights + t * k;
-        for (int64_t j = 0; j < d; j += LANES) {
-            vreal sum = v_zero();
-            for (int64_t i = 0; i < k; i++)
-                sum = v_fma(v_set1(w[i]), v_load_part((const real *)ys + slot[t * k + i] * ldys + j, d - j), sum);
-            v_store_part((real *)y + t * ldy + j, sum, d - j);
-        }
+        const real *const w = (const real *)weights + t * k, *const from = ys;
+        real *const to = (real *)y + t * ldy;
+        int64_t j = 0;
+        for (; j + LANES <= d; j += LANES)
+            combine_step(to + j, from + j, ldys, slot + t * k, w, k, LANES);
+        if (j < d)
+            combine_step(to + j, from + j, ldys, slot + t * k, w, k, d - j);
     }
+}
+
+/* dys = w·dy; returns the sum, to which dy·ys has been added. */
+INLINE vreal combine_step_back(real *dys, const real *ys, const real *dy, vreal w, vreal sum, int64_t n)
+{
+    const vreal g = v_load_part(dy, n);
+    sum = v_fma(g, v_load_part(ys, n), sum);
+    v_store_part(dys, v_mul(w, g), n);
+    return sum;
 }
 
 void KERNEL(combine_back)(void *dys, int64_t lddys, void *dweights, const void *ys, int64_t ldys, const int32_t *slot,
                           const void *weights, const void *dy, int64_t lddy, int64_t rows, int64_t k, int64_t d)
 {
-    for (int64_t t = 0; t < rows; t++)
-        for (int64_t i = 0; i < k; i++) {
-            const vreal w = v_set1(((const real *)weights)[t * k + i]);
-            const real *const g = (const real *)dy + t * lddy, *const out = (const real *)ys + slot[t * k + i] * ldys;
-            real *const dout = (real *)dys + slot[t * k + i] * lddys;
-            vreal sum = v_zero();
-            for (int64_t j = 0; j < d; j += LANES) {
-                const vreal a = v_load_part(g + j, d - j);
-                sum = v_fma(a, v_load_part(out + j, d - j), sum);
-                v_store_part(dout + j, v_mul(w, a), d - j);
-            }
-            ((real *)dweights)[t * k + i] = v_reduce_add(sum);
-        }
+    for (int64_t i = 0; i < rows * k; i++) {
+        const vreal w = v_set1(((const real *)weights)[i]);
+        const real *const g = (const real *)dy + i / k * lddy, *const out = (const real *)ys + slot[i] * ldys;
+        real *const dout = (real *)dys + slot[i] * lddys;
+        vreal sum = v_zero();
+        int64_t j = 0;
+        for (; j + LANES <= d; j += LANES)
+            sum = combine_step_back(dout + j, out + j, g + j, w, sum, LANES);
+        if (j < d)
+            sum = combine_step_back(dout + j, out + j, g + j, w, sum, d - j);
+        ((real *)dweights)[i] = v_reduce_add(sum);
+    }
 }

@@ -1,9 +1,11 @@
 /* Hyper-connections on the streams themselves: M·d elements a row, bound by the bytes they read and write.
  *
  * Plan. Lanes are elements of d, and each array passes through the processor once. Four streams, which
- * is what models have, get their loops unrolled. Sums over d run in sixteen lanes, ascending, then by the
- * fixed tree; hyper_post_back has M·(M+1) of them, more than registers, and so takes one output stream after
- * the other over a piece of d that stays in L1. */
+ * is what models have, get their loops unrolled; whole vectors have loops of their own, without a look at the
+ * end. Sums over d run in sixteen lanes, ascending, then by the fixed tree. hyper_post_back has M·(M+1) of
+ * them, more than registers, and so takes one input after the other against a piece of all gradients, which
+ * stays in L1: four arrays that are often a power of two apart and share a set of it, beside two that stream
+ * (by outputs, with nine arrays, it took twice as long at d = 4096). */
 #include "kernels/lanes/lanes.h"
 
 #define STREAMS HYPER_STREAMS_MAX
@@ -11,15 +13,22 @@
 
 /* ---- pre ---- */
 
+INLINE void pre_step(const int M, real *y, const real *x, const real *c, int64_t d, int64_t n)
+{
+    vreal sum = v_mul(v_set1(c[0]), v_load_part(x, n));
+#pragma GCC unroll 4
+    for (int j = 1; j < M; j++)
+        sum = v_fma(v_set1(c[j]), v_load_part(x + j * d, n), sum);
+    v_store_part(y, sum, n);
+}
+
 INLINE void pre_row(const int M, real *y, const real *x, const real *c, int64_t d)
 {
-    for (int64_t i = 0; i < d; i += LANES) {
-        vreal sum = v_mul(v_set1(c[0]), v_load_part(x + i, d - i));
-#pragma GCC unroll 4
-        for (int j = 1; j < M; j++)
-            sum = v_fma(v_set1(c[j]), v_load_part(x + j * d + i, d - i), sum);
-        v_store_part(y + i, sum, d - i);
-    }
+    int64_t i = 0;
+    for (; i + LANES <= d; i += LANES)
+        pre_step(M, y + i, x + i, c, d, LANES);
+    if (i < d)
+        pre_step(M, y + i, x + i, c, d, d - i);
 }
 
 void KERNEL(hyper_pre)(const HyperShape *s, void *y, int64_t ldy, const void *x, int64_t ldx, const void *c,
@@ -35,20 +44,28 @@ void KERNEL(hyper_pre)(const HyperShape *s, void *y, int64_t ldy, const void *x,
     }
 }
 
+INLINE void pre_step_back(const int M, real *dx, vreal *sums, const real *x, const real *c, const real *dy, int64_t d,
+                          int64_t n)
+{
+    const vreal g = v_load_part(dy, n);
+#pragma GCC unroll 4
+    for (int j = 0; j < M; j++) {
+        sums[j] = v_fma(g, v_load_part(x + j * d, n), sums[j]);
+        v_store_part(dx + j * d, v_mul(v_set1(c[j]), g), n);
+    }
+}
+
 INLINE void pre_row_back(const int M, real *dx, real *dc, const real *x, const real *c, const real *dy, int64_t d)
 {
     vreal sums[STREAMS];
+    int64_t i = 0;
 #pragma GCC unroll 4
     for (int j = 0; j < M; j++)
         sums[j] = v_zero();
-    for (int64_t i = 0; i < d; i += LANES) {
-        const vreal g = v_load_part(dy + i, d - i);
-#pragma GCC unroll 4
-        for (int j = 0; j < M; j++) {
-            sums[j] = v_fma(g, v_load_part(x + j * d + i, d - i), sums[j]);
-            v_store_part(dx + j * d + i, v_mul(v_set1(c[j]), g), d - i);
-        }
-    }
+    for (; i + LANES <= d; i += LANES)
+        pre_step_back(M, dx + i, sums, x + i, c, dy + i, d, LANES);
+    if (i < d)
+        pre_step_back(M, dx + i, sums, x + i, c, dy + i, d, d - i);
 #pragma GCC unroll 4
     for (int j = 0; j < M; j++)
         dc[j] = v_reduce_add(sums[j]);
@@ -73,25 +90,32 @@ void KERNEL(hyper_pre_back)(const HyperShape *s, void *dx, int64_t lddx, void *d
 
 /* ---- post ---- */
 
+INLINE void post_step(const int M, real *out, const real *x, const real *post, const real *comb, const real *f,
+                      int64_t d, int64_t n)
+{
+    const vreal add = v_load_part(f, n);
+    vreal in[STREAMS];
+#pragma GCC unroll 4
+    for (int j = 0; j < M; j++)
+        in[j] = v_load_part(x + j * d, n);
+#pragma GCC unroll 4
+    for (int k = 0; k < M; k++) {
+        vreal sum = v_mul(v_set1(post[k]), add);
+#pragma GCC unroll 4
+        for (int j = 0; j < M; j++)
+            sum = v_fma(v_set1(comb[j * M + k]), in[j], sum);
+        v_store_part(out + k * d, sum, n);
+    }
+}
+
 /* Row c of coefficients: post at c + M, comb at c + 2M. */
 INLINE void post_row(const int M, real *out, const real *x, const real *c, const real *f, int64_t d)
 {
-    const real *const post = c + M, *const comb = c + 2 * M;
-    for (int64_t i = 0; i < d; i += LANES) {
-        const vreal add = v_load_part(f + i, d - i);
-        vreal in[STREAMS];
-#pragma GCC unroll 4
-        for (int j = 0; j < M; j++)
-            in[j] = v_load_part(x + j * d + i, d - i);
-#pragma GCC unroll 4
-        for (int k = 0; k < M; k++) {
-            vreal sum = v_mul(v_set1(post[k]), add);
-#pragma GCC unroll 4
-            for (int j = 0; j < M; j++)
-                sum = v_fma(v_set1(comb[j * M + k]), in[j], sum);
-            v_store_part(out + k * d + i, sum, d - i);
-        }
-    }
+    int64_t i = 0;
+    for (; i + LANES <= d; i += LANES)
+        post_step(M, out + i, x + i, c + M, c + 2 * M, f + i, d, LANES);
+    if (i < d)
+        post_step(M, out + i, x + i, c + M, c + 2 * M, f + i, d, d - i);
 }
 
 void KERNEL(hyper_post)(const HyperShape *s, void *out, int64_t ldo, const void *x, int64_t ldx, const void *c,
@@ -108,74 +132,65 @@ void KERNEL(hyper_post)(const HyperShape *s, void *out, int64_t ldo, const void 
     }
 }
 
+INLINE void post_step_back(const int M, real *dx, vreal *sums, const real *x, const real *c, const real *dout,
+                           int64_t d, int64_t n)
+{
+    const vreal a = v_load_part(x, n);
+    vreal g = v_load_part(dout, n), sum = v_mul(v_set1(c[0]), g);
+    sums[0] = v_fma(a, g, sums[0]);
+#pragma GCC unroll 4
+    for (int k = 1; k < M; k++) {
+        g = v_load_part(dout + k * d, n);
+        sums[k] = v_fma(a, g, sums[k]);
+        sum = v_fma(v_set1(c[k]), g, sum);
+    }
+    v_store_part(dx, sum, n);
+}
+
+/* An input of hyper_post (a stream, or the sublayer's output), elements 0 … n−1, which went into output stream k
+ * times c[k]: its gradient dx, and sums[k] += x·dout[k]. Output streams lie d apart. */
+INLINE void post_input_back(const int M, real *dx, vreal *sums, const real *x, const real *c, const real *dout,
+                            int64_t d, int64_t n)
+{
+    vreal s[STREAMS];
+    int64_t i = 0;
+#pragma GCC unroll 4
+    for (int k = 0; k < M; k++)
+        s[k] = sums[k];
+    for (; i + LANES <= n; i += LANES)
+        post_step_back(M, dx + i, s, x + i, c, dout + i, d, LANES);
+    if (i < n)
+        post_step_back(M, dx + i, s, x + i, c, dout + i, d, n - i);
+#pragma GCC unroll 4
+    for (int k = 0; k < M; k++)
+        sums[k] = s[k];
+}
+
 /* What hyper_post_back reads and writes of one row. */
 typedef struct {
-    real *dx, *df;
-    const real *x, *f, *dout, *post, *comb;
+    real *dx, *df, *dc;
+    const real *x, *f, *c, *dout;
     int64_t d;
 } PostRow;
 
-/* Elements [from, to) of dx and df. */
-INLINE void post_inputs_back(const int M, const PostRow *r, int64_t from, int64_t to)
+INLINE void post_row_back(const int M, const PostRow *r)
 {
-    for (int64_t i = from; i < to; i += LANES) {
-        vreal g[STREAMS];
-#pragma GCC unroll 4
+    vreal sums[STREAMS + 1][STREAMS]; /* of the streams, and of f */
+    for (int j = 0; j <= M; j++)
         for (int k = 0; k < M; k++)
-            g[k] = v_load_part(r->dout + k * r->d + i, to - i);
-#pragma GCC unroll 4
-        for (int j = 0; j < M; j++) {
-            vreal sum = v_mul(v_set1(r->comb[j * M]), g[0]);
-#pragma GCC unroll 4
-            for (int k = 1; k < M; k++)
-                sum = v_fma(v_set1(r->comb[j * M + k]), g[k], sum);
-            v_store_part(r->dx + j * r->d + i, sum, to - i);
-        }
-        vreal sum = v_mul(v_set1(r->post[0]), g[0]);
-#pragma GCC unroll 4
-        for (int k = 1; k < M; k++)
-            sum = v_fma(v_set1(r->post[k]), g[k], sum);
-        v_store_part(r->df + i, sum, to - i);
-    }
-}
-
-/* The share of elements [from, to) in what multiplies into output stream k: sums[0] of post, sums[1+j] of comb. */
-INLINE void post_sums_back(const int M, vreal *sums, const PostRow *r, int k, int64_t from, int64_t to)
-{
-    const real *const dout = r->dout + k * r->d;
-    vreal s[1 + STREAMS];
-#pragma GCC unroll 5
-    for (int j = 0; j <= M; j++)
-        s[j] = sums[j];
-    for (int64_t i = from; i < to; i += LANES) {
-        const vreal g = v_load_part(dout + i, to - i);
-        s[0] = v_fma(g, v_load_part(r->f + i, to - i), s[0]);
-#pragma GCC unroll 4
-        for (int j = 0; j < M; j++)
-            s[1 + j] = v_fma(g, v_load_part(r->x + j * r->d + i, to - i), s[1 + j]);
-    }
-#pragma GCC unroll 5
-    for (int j = 0; j <= M; j++)
-        sums[j] = s[j];
-}
-
-INLINE void post_row_back(const int M, const PostRow *r, real *dc)
-{
-    vreal sums[STREAMS][1 + STREAMS];
-    for (int k = 0; k < M; k++)
-        for (int j = 0; j <= M; j++)
-            sums[k][j] = v_zero();
+            sums[j][k] = v_zero();
     for (int64_t i = 0; i < r->d; i += PIECE) {
-        const int64_t end = r->d - i < PIECE ? r->d : i + PIECE;
-        for (int k = 0; k < M; k++)
-            post_sums_back(M, sums[k], r, k, i, end);
-        post_inputs_back(M, r, i, end);
+        const int64_t n = r->d - i < PIECE ? r->d - i : PIECE;
+        for (int j = 0; j < M; j++)
+            post_input_back(M, r->dx + j * r->d + i, sums[j], r->x + j * r->d + i, r->c + (2 + j) * M, r->dout + i,
+                            r->d, n);
+        post_input_back(M, r->df + i, sums[M], r->f + i, r->c + M, r->dout + i, r->d, n);
     }
     for (int k = 0; k < M; k++) {
-        dc[k] = 0;
-        dc[M + k] = v_reduce_add(sums[k][0]);
+        r->dc[k] = 0;
+        r->dc[M + k] = v_reduce_add(sums[M][k]);
         for (int j = 0; j < M; j++)
-            dc[2 * M + j * M + k] = v_reduce_add(sums[k][1 + j]);
+            r->dc[(2 + j) * M + k] = v_reduce_add(sums[j][k]);
     }
 }
 
@@ -184,18 +199,17 @@ void KERNEL(hyper_post_back)(const HyperShape *s, void *dx, int64_t lddx, void *
                              int64_t ldf, const void *dout, int64_t lddo, int64_t rows)
 {
     for (int64_t t = 0; t < rows; t++) {
-        const real *const c1 = (const real *)c + t * ldc;
         const PostRow r = {.dx = (real *)dx + t * lddx,
                            .df = (real *)df + t * lddf,
+                           .dc = (real *)dc + t * lddc,
                            .x = (const real *)x + t * ldx,
                            .f = (const real *)f + t * ldf,
+                           .c = (const real *)c + t * ldc,
                            .dout = (const real *)dout + t * lddo,
-                           .post = c1 + s->M,
-                           .comb = c1 + 2 * s->M,
                            .d = s->d};
         if (s->M == 4)
-            post_row_back(4, &r, (real *)dc + t * lddc);
+            post_row_back(4, &r);
         else
-            post_row_back((int)s->M, &r, (real *)dc + t * lddc);
+            post_row_back((int)s->M, &r);
     }
 }
