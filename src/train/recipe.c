@@ -148,7 +148,7 @@ MUST_USE static Status walk_data(Load *l, const YamlNode *data, Error *err)
 {
     if (data->kind == YAML_LIST)
         return walk_sources(l, data, err);
-    const YamlNode *sources = yaml_member(data, "sources");
+    const YamlNode *sources = yamltree_member(data, "sources");
     RecipeSource *only = NULL;
     if (sources) {
         const Status st = walk_sources(l, sources, err);
@@ -212,10 +212,10 @@ MUST_USE static Status take_fallback(Load *l, const RecipeKey *k, Error *err)
         return ST_OK;
     }
     Yaml y = {0};
-    Status st = yaml_parse(&y, k->key, k->fallback, strlen(k->fallback), err);
+    Status st = yamltree_parse(&y, k->key, k->fallback, strlen(k->fallback), err);
     if (st == ST_OK)
         st = recipe_take(k, field, y.root, &l->recipe.arena, err);
-    yaml_free(&y);
+    yamltree_free(&y);
     return st;
 }
 
@@ -357,7 +357,7 @@ MUST_USE static Status load(Load *l, Yaml *y, const char *const *sets, int64_t s
 {
     Status st = ST_OK;
     for (int64_t k = 0; k < set_count; k++)
-        TRY(yaml_set(y, sets[k], err));
+        TRY(yamltree_set(y, sets[k], err));
     TRY(take_fallbacks(l, err));
     if (y->root && y->root->kind != YAML_MAP)
         TRY(error_set(err, ST_INVALID, "%s:%d: a recipe begins with keys, like 'train:'", l->name, y->root->line));
@@ -376,14 +376,14 @@ Status recipe_parse(Recipe *out, const char *name, const void *data, size_t size
         return error_set(err, ST_NOMEM, "no memory for a recipe");
     l->name = name;
     Yaml y = {0};
-    Status st = yaml_parse(&y, name, data, size, err);
+    Status st = yamltree_parse(&y, name, data, size, err);
     if (st == ST_OK)
         st = load(l, &y, sets, set_count, err);
     if (st == ST_OK)
         *out = l->recipe;
     else
         recipe_free(&l->recipe);
-    yaml_free(&y);
+    yamltree_free(&y);
     mem_free(l);
     return st;
 }

@@ -128,7 +128,7 @@ MUST_USE static Status put_fallback(const RecipeKey *k, JsonWriter *out, Error *
     Yaml y = {0};
     Status st = ST_OK;
     if (k->fallback && *k->fallback) {
-        TRY(yaml_parse(&y, k->key, k->fallback, strlen(k->fallback), err));
+        TRY(yamltree_parse(&y, k->key, k->fallback, strlen(k->fallback), err));
         TRY(recipe_take(k, &field, y.root, &arena, err));
     }
     if (k->fallback)
@@ -137,7 +137,7 @@ MUST_USE static Status put_fallback(const RecipeKey *k, JsonWriter *out, Error *
         json_write_null(out);
     TRY(json_write_finish(out, err));
 out:
-    yaml_free(&y);
+    yamltree_free(&y);
     arena_free(&arena);
     return st;
 }

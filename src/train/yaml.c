@@ -31,7 +31,7 @@ static void add_child(YamlNode *parent, YamlNode *child)
     parent->last = child;
 }
 
-YamlNode *yaml_member(const YamlNode *map, const char *key)
+YamlNode *yamltree_member(const YamlNode *map, const char *key)
 {
     if (!map || map->kind != YAML_MAP)
         return NULL;
@@ -83,7 +83,7 @@ MUST_USE static Status take_key(Reader *r, const yaml_event_t *e, Error *err)
     if (strchr(text, '.'))
         return error_set(err, ST_INVALID, "%s:%d: key '%s': dots are for --set; here sections are indented", r->y->name,
                          line_of(r, e), text);
-    if (yaml_member(r->open[r->depth - 1], text))
+    if (yamltree_member(r->open[r->depth - 1], text))
         return error_set(err, ST_INVALID, "%s:%d: key '%s' is there twice", r->y->name, line_of(r, e), text);
     r->key_line = line_of(r, e);
     r->key = arena_strndup(&r->y->arena, text, n);
@@ -188,7 +188,7 @@ MUST_USE static Status read_tree(Reader *r, const void *data, size_t size, Error
     return st;
 }
 
-Status yaml_parse(Yaml *out, const char *name, const void *data, size_t size, Error *err)
+Status yamltree_parse(Yaml *out, const char *name, const void *data, size_t size, Error *err)
 {
     if (size > YAML_BYTES_MAX)
         return error_set(err, ST_INVALID, "%s: %zu bytes are too many for a recipe (at most %u)", name, size, YAML_BYTES_MAX);
@@ -196,7 +196,7 @@ Status yaml_parse(Yaml *out, const char *name, const void *data, size_t size, Er
     Reader r = {.y = &y};
     const Status st = read_tree(&r, data, size, err);
     if (st != ST_OK) {
-        yaml_free(&y);
+        yamltree_free(&y);
         return st;
     }
     y.root = r.root;
@@ -204,7 +204,7 @@ Status yaml_parse(Yaml *out, const char *name, const void *data, size_t size, Er
     return ST_OK;
 }
 
-void yaml_free(Yaml *y)
+void yamltree_free(Yaml *y)
 {
     arena_free(&y->arena);
     *y = (Yaml){0};
@@ -241,7 +241,7 @@ MUST_USE static Status step_into(Yaml *y, YamlNode *at, const char *part, const 
     }
     if (at->kind != YAML_MAP)
         return error_set(err, ST_INVALID, "--set %s: what stands before '%s' is one value and has no parts", key, part);
-    *out = yaml_member(at, part);
+    *out = yamltree_member(at, part);
     if (*out)
         return ST_OK;
     const Status st = new_node(y, out, YAML_MAP, 0, err);
@@ -289,7 +289,7 @@ MUST_USE static Status value_node(Yaml *y, const char *key, const char *value, Y
     return out->text ? ST_OK : no_memory(err);
 }
 
-Status yaml_set(Yaml *y, const char *assignment, Error *err)
+Status yamltree_set(Yaml *y, const char *assignment, Error *err)
 {
     const char *equals = strchr(assignment, '=');
     if (!equals || equals == assignment || equals - assignment >= KEY_MAX)
