@@ -260,12 +260,12 @@ MUST_USE static Status check_model(const Load *l, Error *err)
 MUST_USE static Status check_tokenizer(const Load *l, Error *err)
 {
     const RecipeTokenizer *t = &l->recipe.tokenizer;
-    const int ways = (*t->file != 0) + (t->train > 0) + (*t->alphabet != 0);
-    const char *given = *t->alphabet ? "tokenizer.alphabet" : t->train ? "tokenizer.train" : "tokenizer.file";
+    const int ways = (*t->file != 0) + (t->train > 0);
+    const char *given = t->train ? "tokenizer.train" : "tokenizer.file";
     if (ways > 1)
-        return refuse(l, given, err, "only one of tokenizer.file, tokenizer.train and tokenizer.alphabet can be");
+        return refuse(l, given, err, "only one of tokenizer.file and tokenizer.train can be");
     if (ways == 0 && !*l->recipe.model.from)
-        return refuse(l, "tokenizer", err, "is missing: say tokenizer.file, tokenizer.train or tokenizer.alphabet");
+        return refuse(l, "tokenizer", err, "is missing: say tokenizer.file or tokenizer.train");
     if (ways > 0 && *l->recipe.model.from)
         return refuse(l, given, err, "not together with model.from, which brings its tokenizer");
     if (t->single_digits && t->train == 0)

@@ -57,7 +57,6 @@ typedef struct {
 typedef struct {
     const char *file;     /* a tokenizer.json or a directory with one; "": not from a file */
     int64_t train;        /* vocabulary to train on the data's text; 0: none is trained */
-    const char *alphabet; /* characters that are the whole vocabulary; "": not so */
     bool single_digits;   /* a trained vocabulary never joins digits */
 } RecipeTokenizer;
 

@@ -79,8 +79,6 @@ const RecipeKey recipe_keys[] = {
           "a tokenizer.json, or a directory with one"),
     PLAIN("tokenizer.train", RECIPE_INT, tokenizer.train, 0, 4194304, "0", NULL, RECIPE_FIXED,
           "train one with this vocabulary on the text of the data"),
-    PLAIN("tokenizer.alphabet", RECIPE_TEXT, tokenizer.alphabet, 0, 0, "", NULL, RECIPE_FIXED,
-          "these characters, one token each, are the vocabulary"),
     PLAIN("tokenizer.single_digits", RECIPE_BOOL, tokenizer.single_digits, 0, 0, "false", NULL, RECIPE_FIXED,
           "a trained vocabulary keeps every digit a token of its own"),
 

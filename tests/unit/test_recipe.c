@@ -157,7 +157,7 @@ static const struct {
     {MODEL, "r.yaml: tokenizer: is missing"},
     {MODEL "tokenizer: {train: 300}\n", "r.yaml: data: is missing: say data.text"},
     {MODEL "tokenizer: {train: 300, file: x}\n", "r.yaml:18: tokenizer.train: only one of"},
-    {MODEL "tokenizer: {alphabet: abc, single_digits: true}\n", "r.yaml:18: tokenizer.single_digits: is for"},
+    {MODEL "tokenizer: {file: abc, single_digits: true}\n", "r.yaml:18: tokenizer.single_digits: is for"},
     {"model:\n  from: x\n  hidden_size: 3\n", "r.yaml:3: model.hidden_size: not together with model.from"},
     {FROM "tokenizer: {file: x}\n", "r.yaml:2: tokenizer.file: not together with model.from"},
     {FROM "data: {text: a, jsonl: b}\n", "r.yaml:2: data: only one of text, jsonl and problems can be"},
