@@ -43,8 +43,8 @@ typedef struct {
 typedef struct Run Run;
 
 /* Make the directory (and those above it) when it is missing, take its lock (ST_BUSY: somebody trains there).
- * Without `resume` a directory that holds a run already is ST_INVALID; with it, what a crash left half
- * written is removed. */
+ * Without `resume` a directory that holds a run already (a checkpoint, or a line of metrics) is ST_INVALID.
+ * What a crash left half written is removed. */
 MUST_USE Status run_open(Run **out, const RunParams *params, bool resume, Error *err);
 void run_close(Run *r); /* NULL is fine */
 
@@ -75,8 +75,9 @@ typedef struct {
     int64_t text_count;
 } CheckpointContent;
 
-/* Durable when this returns ST_OK; checkpoints that need not be kept are then removed. The step saved
- * last is not saved again. On failure (ST_NOSPACE says how much is needed) older ones are untouched. */
+/* Durable when this returns ST_OK. Checkpoints that need not be kept are removed then, and only then: going on
+ * with the wrong recipe costs none. The step saved last is not saved again. On failure (ST_NOSPACE says how
+ * much is needed) older ones are untouched. */
 MUST_USE Status checkpoint_save(Run *r, const CheckpointContent *content, Error *err);
 
 /* ---- going on ---- */

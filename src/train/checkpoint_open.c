@@ -277,7 +277,6 @@ Status checkpoint_open_newest(Checkpoint **out, Run *r, Error *err)
     }
     if (!c)
         return error_set(err, ST_NOTFOUND, "'%s' holds no complete checkpoint", r->dir);
-    run_remove_old(r); /* what a crash kept from being removed */
     r->saved_step = c->step;
     *out = c;
     return ST_OK;

@@ -140,8 +140,10 @@ out:
 
 Status checkpoint_save(Run *r, const CheckpointContent *content, Error *err)
 {
-    if (r->saved_step == content->step)
+    if (r->saved_step == content->step) {
+        run_remove_old(r); /* a crash may have kept it from being done */
         return ST_OK;
+    }
     char name[STEP_NAME_MAX], tmp_name[STEP_NAME_MAX + 4], path[FILES_PATH_MAX], tmp[FILES_PATH_MAX];
     step_name(name, content->step);
     snprintf(tmp_name, sizeof tmp_name, "%s.tmp", name);

@@ -62,7 +62,7 @@ MUST_USE Status data_batch_init(DataBatch *b, const DataParams *params, Error *e
 void data_batch_free(DataBatch *b); /* zeroed is fine */
 
 /* The next batch. Errors are those of documents, by file and line; ST_INVALID when no document has
- * anything to learn. After an error the stream is where it was before the document that failed. */
+ * anything to learn. After an error only restore, rewind and destroy make sense. */
 MUST_USE Status data_stream_next(DataStream *s, DataBatch *b, Error *err);
 
 /* Back to the beginning, for the next evaluation. */

@@ -48,11 +48,6 @@ static bool is_temporary(const char *name)
     return n > 4 && strcmp(name + n - 4, ".tmp") == 0 && (strncmp(name, "step-", 5) == 0 || strcmp(name, "latest.tmp") == 0);
 }
 
-static bool belongs_to_run(const char *name)
-{
-    return step_of(name) >= 0 || is_temporary(name) || strcmp(name, "metrics.jsonl") == 0 || strcmp(name, "latest") == 0;
-}
-
 typedef struct {
     int64_t *items;
     size_t count, cap;
@@ -169,15 +164,14 @@ MUST_USE static Status make_dirs(const Files *fs, const char *path, Error *err)
 }
 
 typedef struct {
-    bool holds_run;
+    bool has_step;
     char temporary[STEP_NAME_MAX]; /* one of them, empty: none */
 } Look;
 
 static Status look_at(void *arg, const char *name, bool is_dir)
 {
     Look *look = arg;
-    (void)is_dir;
-    look->holds_run = look->holds_run || belongs_to_run(name);
+    look->has_step = look->has_step || (is_dir && step_of(name) >= 0);
     if (is_temporary(name) && strlen(name) < sizeof look->temporary)
         memcpy(look->temporary, name, strlen(name) + 1);
     return ST_OK;
@@ -233,11 +227,11 @@ MUST_USE static Status open_run(Run *r, bool resume, Error *err)
     if (st != ST_OK)
         return st;
     TRY(r->fs->list(r->fs->self, r->dir, look_at, &look, err));
-    if (look.holds_run && !resume)
+    TRY(open_metrics(r, err));
+    if (!resume && (look.has_step || r->metrics_size > 0)) /* a start that came to nothing is no run */
         return error_set(err, ST_INVALID, "'%s' holds a run already: go on with it by --resume, or take another directory",
                          r->dir);
     TRY(remove_temporary(r, err));
-    TRY(open_metrics(r, err));
 out:
     return st;
 }

@@ -157,6 +157,8 @@ static void live(Story *s)
         if (step % EVERY == 0)
             s->promised = step;
     }
+    if (step == STEPS && !s->world->dead && save(r, step, NULL) != ST_OK) /* nothing to do but tidying */
+        assert_true(s->world->dead);
     run_close(r);
 }
 
@@ -405,6 +407,50 @@ static void a_run_lives_in_a_real_directory(void **state)
     OK(files_remove_tree(files_real(), folder, &ok_err));
 }
 
+static void a_start_that_came_to_nothing_is_no_run(void **state)
+{
+    (void)state;
+    World *w = world_create(1);
+    Run *r = NULL;
+    const RunParams p = params_of(&w->files, "/r", 0, NULL);
+    for (int k = 0; k < 2; k++) {
+        OK(run_open(&r, &p, false, &ok_err));
+        run_close(r);
+    }
+    OK(run_open(&r, &p, false, &ok_err));
+    OK(add_metrics(r, 1));
+    run_close(r);
+    assert_int_equal(run_open(&r, &p, false, NULL), ST_INVALID);
+    OK(run_open(&r, &p, true, &ok_err));
+    OK(run_cut_metrics(r, 0, &ok_err));
+    OK(save(r, 1, &ok_err));
+    run_close(r);
+    assert_int_equal(run_open(&r, &p, false, NULL), ST_INVALID);
+    world_destroy(w);
+}
+
+/* Keeping fewer takes effect with the next checkpoint, not when somebody looks. */
+static void opening_removes_nothing(void **state)
+{
+    (void)state;
+    World *w = world_create(1);
+    Run *r = NULL;
+    Checkpoint *c = NULL;
+    const RunParams all = params_of(&w->files, "/r", 1, NULL), two = params_of(&w->files, "/r", 0, NULL);
+    OK(run_open(&r, &all, false, &ok_err));
+    for (int64_t step = 1; step <= 4; step++)
+        OK(save(r, step, &ok_err));
+    run_close(r);
+    OK(run_open(&r, &two, true, &ok_err));
+    OK(checkpoint_open_newest(&c, r, &ok_err));
+    checkpoint_close(c);
+    assert_names(&w->files, "/r", "latest lock metrics.jsonl step-000001 step-000002 step-000003 step-000004");
+    OK(save(r, 5, &ok_err));
+    assert_names(&w->files, "/r", "latest lock metrics.jsonl step-000004 step-000005");
+    run_close(r);
+    world_destroy(w);
+}
+
 static void metrics_are_cut_behind_a_broken_line(void **state)
 {
     (void)state;
@@ -507,6 +553,8 @@ int main(void)
         cmocka_unit_test(a_damaged_checkpoint_is_set_aside_with_a_line),
         cmocka_unit_test(every_flipped_bit_of_a_manifest_is_noticed),
         cmocka_unit_test(a_run_lives_in_a_real_directory),
+        cmocka_unit_test(a_start_that_came_to_nothing_is_no_run),
+        cmocka_unit_test(opening_removes_nothing),
         cmocka_unit_test(metrics_are_cut_behind_a_broken_line),
         cmocka_unit_test(the_sample_of_version_1_still_loads),
         cmocka_unit_test(every_failed_allocation_is_reported),
