@@ -230,6 +230,61 @@ static void bench_attention(Bench *b, Dtype type, int64_t group, int64_t rows, i
     mem_free_pages(memory, page_bytes * (size_t)pages);
 }
 
+typedef struct {
+    const Kernels *k;
+    AttentionBackArgs args;
+    void *scratch;
+} AttendBack;
+
+static void run_attention_back(void *arg)
+{
+    const AttendBack *const a = arg;
+    a->k->grad->attention_back(&a->args, a->scratch);
+}
+
+/* A sequence of `rows` as training sees it, forward and backward: keys, and with a window also sinks and one
+ * compressed entry for every four keys, where keys are their own values. */
+static void bench_sequence(Bench *b, int64_t d, int64_t group, int64_t rows, int64_t window)
+{
+    const int64_t pages = (rows + ATTENTION_PAGE - 1) / ATTENTION_PAGE, ld = group * d, tokens = window ? 4 : 0;
+    const size_t page_bytes = sizeof(float) * 2 * (size_t)(d * ATTENTION_PAGE);
+    char *const memory = mem_alloc_pages(page_bytes * (size_t)pages);
+    const void **const table = mem_alloc((size_t)pages, sizeof *table);
+    float *const q = random_floats(b->run, IN_PLAIN, rows * ld), *const out = floats(rows * ld);
+    float *const dout = random_floats(b->run, IN_PLAIN, rows * ld), *const dq = floats(rows * ld);
+    float *const sinks = random_floats(b->run, IN_PLAIN, group), *const ds = floats(rows * group);
+    float *const lse = floats(rows * group), *const k = random_floats(b->run, IN_ZEROS, 3 * rows * d);
+    char what[64];
+    double seen = 0;
+    for (int64_t p = 0; p < pages; p++) {
+        table[p] = memory + page_bytes * (size_t)p;
+        b->run->level.k->kv_write(memory + page_bytes * (size_t)p, 0, page_bytes / 2, DT_F32, 0, ATTENTION_PAGE, dout,
+                                  d, dout, d, d);
+    }
+    for (int64_t r = 1; r <= rows; r++)
+        seen += (double)(window && r > window ? window : r) + (double)(tokens ? r / tokens : 0);
+    Attend f = {.k = b->run->level.k, .scratch = b->run->scratch.p};
+    f.args = (AttentionArgs){.pages = table, .value_offset = page_bytes / 2, .kv_type = DT_F32, .head_dim = d,
+                             .group = group, .q = q, .out = out, .ld_q = ld, .ld_out = ld, .rows = rows,
+                             .window = window, .scale = 0.125, .entry_pages = table,
+                             .entry_value_offset = page_bytes / 2, .entry_tokens = tokens,
+                             .sinks = window ? sinks : NULL, .lse = lse, .ld_lse = group};
+    AttendBack back = {.k = b->run->level.k, .scratch = b->run->scratch.p};
+    back.args = (AttentionBackArgs){.forward = &f.args, .dout = dout, .ld_dout = ld, .dq = dq, .ld_dq = ld, .dk = k,
+                                    .dv = window ? k : k + rows * d, .ld_dk = d, .ld_dv = d,
+                                    .dentries = k + 2 * rows * d, .ld_de = d, .dsinks = window ? ds : NULL,
+                                    .ld_ds = group};
+    snprintf(what, sizeof what, "attention d %d g %d%s", (int)d, (int)group, window ? " entries" : "");
+    report(b, what, seconds_of(run_attention, &f), 4 * seen * (double)ld, 8.0 * (double)(rows * (ld + d)));
+    snprintf(what, sizeof what, "its gradients d %d g %d%s", (int)d, (int)group, window ? " ent." : "");
+    report(b, what, seconds_of(run_attention_back, &back), 10 * seen * (double)ld, 16.0 * (double)(rows * (ld + d)));
+    float *const all[] = {q, dout, out, dq, sinks, lse, ds, k};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        mem_free(all[i]);
+    mem_free(table);
+    mem_free_pages(memory, page_bytes * (size_t)pages);
+}
+
 /* ---- rows ---- */
 
 typedef struct {
@@ -459,6 +514,10 @@ int main(int argc, char **argv)
         bench_attention(&b, DT_F32, 3, 512, 0);
         bench_attention(&b, DT_F16, 3, 512, 0);
         bench_attention(&b, DT_F32, 1, 64, 448);
+        bench_sequence(&b, 64, 3, 256, 0);
+        bench_sequence(&b, 128, 1, 512, 0);
+        bench_sequence(&b, 32, 8, 512, 128);
+        bench_sequence(&b, 64, 8, 512, 128);
         bench_rows(&b);
         bench_grads(&b);
         guarded_free(&run.scratch);
