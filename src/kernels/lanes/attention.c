@@ -41,8 +41,8 @@
     X(1, 1) X(1, 2) X(1, 4) X(2, 1) X(2, 2) X(2, 4) X(3, 1) X(3, 2) X(3, 4)                        \
     X(4, 1) X(4, 2) X(4, 4) X(5, 1) X(5, 2) X(5, 4) X(6, 1) X(6, 2) X(6, 4)
 #elif TILE_ROWS == 6
-#define ATTENTION_ROWS 3
-#define TILES(X) X(1, 1) X(1, 2) X(1, 4) X(2, 1) X(2, 2) X(3, 1) X(3, 2)
+#define ATTENTION_ROWS 6
+#define TILES(X) X(1, 1) X(1, 2) X(1, 4) X(2, 1) X(2, 2) X(3, 1) X(3, 2) X(4, 1) X(5, 1) X(6, 1)
 #else
 #define ATTENTION_ROWS 4
 #define TILES(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1)
@@ -136,7 +136,8 @@ static const real *gather_keys(const Set *s, const int32_t *list, int64_t n, int
     const int64_t whole = (n + LANES - 1) / LANES * LANES;
     const char *from[PAGE];
     for (int64_t j = 0; j < n; j++)
-        from[j] = (const char *)s->a->entry_pages[list[j] / PAGE] + s->a->entry_key_offset + element * (list[j] % PAGE);
+        from[j] = (const char *)s->a->entry_pages[list[j] / PAGE] + s->a->entry_key_offset +
+                  element * (list[j] % PAGE);
     for (int64_t d = d0; d < d1; d++) {
         real *const out = s->room + (d - d0) * PAGE;
         memset(out + whole - LANES, 0, LANES * sizeof *out);
@@ -232,27 +233,35 @@ static void shrink_sums(const Set *s, int i, real max)
     s->max[i] = max;
 }
 
-/* Scores of query i become weights e^(score − maximum); keys outside [lo, hi) get 0. */
+/* Scores of query i become weights e^(score − maximum); vectors without a key in [lo, hi) are left alone, as if
+ * their weights were the zeros that they would get. */
 static void softmax_block(const Set *s, int i, int64_t lo, int64_t hi)
 {
     real *const p = s->scores + i * PAGE;
     const vreal least = v_set1(-(real)INFINITY), scale = v_set1((real)s->a->scale);
+    const int begin = (int)lo / LANES, end = ((int)hi + LANES - 1) / LANES;
     vreal x[PAGE_VECS];
-    for (int v = 0; v < PAGE_VECS; v++)
-        x[v] = v_mul(v_load(p + LANES * v), scale);
-    if (lo > 0 || hi < PAGE)
-        for (int v = 0; v < PAGE_VECS; v++) {
-            const vmask seen = m_andnot(v_first(hi - LANES * v), v_first(lo - LANES * v));
-            x[v] = v_select(seen, x[v], least);
-        }
+    for (int v = 0; v < PAGE_VECS; v++) {
+        x[v] = least;
+        if (v >= begin && v < end)
+            x[v] = v_mul(v_load(p + LANES * v), scale);
+    }
+    if (lo % LANES)
+        x[begin] = v_select(v_first(lo % LANES), least, x[begin]);
+    if (hi % LANES)
+        x[end - 1] = v_select(v_first(hi % LANES), x[end - 1], least);
     const real block_max = v_reduce_max(v_max(v_max(x[0], x[1]), v_max(x[2], x[3])));
     const real max = r_max(s->max[i], block_max);
     if (max != s->max[i]) /* also when there is a NaN */
         shrink_sums(s, i, max);
     const vreal m = v_set1(max == -(real)INFINITY ? 0 : max);
     for (int v = 0; v < PAGE_VECS; v++) {
-        x[v] = v_exp(v_sub(x[v], m));
-        v_store(p + LANES * v, x[v]);
+        if (v >= begin && v < end) {
+            x[v] = v_exp(v_sub(x[v], m));
+            v_store(p + LANES * v, x[v]);
+        } else {
+            x[v] = v_zero();
+        }
     }
     s->total[i] += v_reduce_add(v_add(v_add(x[0], x[1]), v_add(x[2], x[3])));
 }
@@ -269,7 +278,8 @@ static void softmax_sink(const Set *s, int i, real sink)
 /* ---- 3. values ---- */
 
 /* Queries i … i+R−1 take keys [lo, hi) of the block; `values` are those of keys from `at` on. */
-static void add_values(const Set *s, const void *values, int64_t at, bool half, int i, int R, int64_t lo, int64_t hi)
+static void add_values(const Set *s, const void *values, int64_t at, bool half, int i, int R, int64_t lo,
+                       int64_t hi)
 {
     const int64_t element = half ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(real);
     if (lo >= hi)
