@@ -20,10 +20,12 @@ struct Model {
     ComputeMode mode;
     ThreadPool *pool;
     pthread_mutex_t pool_lock; /* one run at a time */
-    Weights *weights;
-    const float **constants; /* owned array, by number */
+    Weights *weights;         /* NULL over another's */
+    const WeightView *views;  /* by tensor row */
+    const float **constants;  /* owned array, by number */
     Graph graph;
     Tokenizer *tokenizer;
+    bool over; /* spec, pool and tokenizer are borrowed (model_over.h) */
 };
 
 /* Lower the model's graph for a bucket. */

@@ -1,5 +1,6 @@
 /* Opening a model: checkpoint → family → weights → graph, in the arithmetic that was asked for. */
 #include "engine/engine_internal.h"
+#include "engine/model_over.h"
 
 #include "base/cpu.h"
 #include "base/mem.h"
@@ -53,6 +54,7 @@ MUST_USE static Status bind_weights(Model *m, const ModelParams *params, Error *
     const Status st = weights_bind(&m->weights, m->spec.tensors, m->spec.tensor_count, m->dir, m->pool, &wp, err);
     if (st != ST_OK)
         return st;
+    m->views = weights_views(m->weights);
     const bool quantised = weights_quantised_bytes(m->weights) > weights_packed_bytes(m->weights) / 2;
     if (m->mode == MODE_AUTO)
         m->mode = quantised ? MODE_INT8 : MODE_F32;
@@ -138,17 +140,47 @@ void model_close(Model *m)
 {
     if (!m)
         return;
-    tokenizer_destroy(m->tokenizer);
     graph_deinit(&m->graph);
     mem_free(m->constants);
     weights_free(m->weights);
-    pool_destroy(m->pool);
     pthread_mutex_destroy(&m->pool_lock);
-    model_spec_free(&m->spec);
+    if (!m->over) {
+        tokenizer_destroy(m->tokenizer);
+        pool_destroy(m->pool);
+        model_spec_free(&m->spec);
+    }
     tensordir_close(m->dir);
     mem_free(m->name);
     mem_free(m->path);
     mem_free(m);
+}
+
+Status model_open_over(Model **out, const ModelOver *over, Error *err)
+{
+    Model *m = mem_alloc(1, sizeof *m);
+    Status st = ST_OK;
+    if (!m)
+        return error_set(err, ST_NOMEM, "no memory for a model");
+    graph_init(&m->graph);
+    pthread_mutex_init(&m->pool_lock, NULL);
+    m->over = true;
+    m->spec = *over->spec;
+    m->kernels = over->kernels;
+    m->level = over->kernels->name;
+    m->mode = MODE_F32;
+    m->pool = over->pool;
+    m->views = over->views;
+    m->tokenizer = (Tokenizer *)(uintptr_t)over->tokenizer; /* only read */
+    m->path = mem_strdup("");
+    m->name = mem_strdup("");
+    if (!m->path || !m->name)
+        TRY(error_set(err, ST_NOMEM, "no memory for a model"));
+    TRY(build_graph(m, err));
+    *out = m;
+    return ST_OK;
+out:
+    model_close(m);
+    return st;
 }
 
 /* ---- what sessions need ------------------------------------------------------------------------ */
@@ -171,7 +203,7 @@ Status model_lower(const Model *m, int64_t rows_max, int64_t logit_rows_max, int
         .rows_max = rows_max,
         .logit_rows_max = logit_rows_max,
         .entries_max = context,
-        .weights = weights_views(m->weights),
+        .weights = m->views,
         .parts = m->spec.parts,
         .part_count = m->spec.part_count,
         .state_type = model_state_type(m),
@@ -204,10 +236,10 @@ void model_info(const Model *m, ModelInfo *out)
         .stream = model_stream_width(&m->spec),
         .vocab = m->spec.vocab,
         .context_max = m->spec.context_max,
-        .parameters = weights_parameters(m->weights),
-        .weight_bytes = weights_packed_bytes(m->weights),
-        .token_bytes = weights_matrix_bytes(m->weights),
-        .token_flops = weights_matrix_flops(m->weights),
+        .parameters = m->weights ? weights_parameters(m->weights) : 0,
+        .weight_bytes = m->weights ? weights_packed_bytes(m->weights) : 0,
+        .token_bytes = m->weights ? weights_matrix_bytes(m->weights) : 0,
+        .token_flops = m->weights ? weights_matrix_flops(m->weights) : 0,
         .state_bytes_entry = model_state_bytes(m, STATE_INFO_POSITIONS) / STATE_INFO_POSITIONS,
     };
 }
@@ -219,7 +251,7 @@ const Tokenizer *model_tokenizer(const Model *m)
 
 const Kv *model_kv(const Model *m)
 {
-    return tensordir_kv(m->dir);
+    return m->dir ? tensordir_kv(m->dir) : NULL;
 }
 
 const char *model_path(const Model *m)

@@ -25,7 +25,7 @@ MUST_USE static Status build_pass(Backward *b, int64_t n, Error *err)
     const Model *m = b->m;
     const LowerParams p = {
         .kernels = m->kernels,
-        .weights = weights_views(m->weights),
+        .weights = m->views,
         .parts = m->spec.parts,
         .part_count = m->spec.part_count,
         .state_type = model_state_type(m),
@@ -42,7 +42,7 @@ out:
 /* Only rows that a sink of the graph names get memory. */
 MUST_USE static Status allocate_rows(Backward *b, Error *err)
 {
-    const WeightView *views = weights_views(b->m->weights);
+    const WeightView *views = b->m->views;
     for (int32_t i = 0; i < b->m->spec.tensor_count; i++) {
         if (!b->wanted[i])
             continue;
@@ -125,7 +125,7 @@ MUST_USE static Status item_of(ModelGradients *out, const TensorRow *row, ModelG
 
 MUST_USE static Status keep_row(ModelGradients *out, const Backward *b, int32_t i, Error *err)
 {
-    const WeightView *v = &weights_views(b->m->weights)[i];
+    const WeightView *v = &b->m->views[i];
     const TensorRow *row = &b->m->spec.tensors[i];
     ModelGradient *item = NULL;
     const Status st = item_of(out, row, &item, err);

@@ -203,11 +203,12 @@ MUST_USE static Status evaluate(Trainer *t, double *loss, bool *there, Error *er
     if (!due(t->step, t->recipe.evaluate.every, t->recipe.train.steps))
         return ST_OK;
     const Status st = trainer_evaluate(t, loss, &targets, err);
-    if (st != ST_OK || targets == 0)
+    if (st != ST_OK)
         return st;
-    *there = true;
-    trainer_say(t, "step %lld: validation loss %.4f over %lld tokens", (long long)t->step, *loss, (long long)targets);
-    return ST_OK;
+    *there = targets > 0;
+    if (*there)
+        trainer_say(t, "step %lld: validation loss %.4f over %lld tokens", (long long)t->step, *loss, (long long)targets);
+    return t->recipe.evaluate.samples > 0 ? trainer_sample(t, err) : ST_OK;
 }
 
 MUST_USE static Status one_step(Trainer *t, Error *err)

@@ -75,6 +75,9 @@ MUST_USE Status trainer_step(Trainer *t, StepReport *r, Error *err);
 /* Mean loss of the validation documents; *targets 0: there are none. */
 MUST_USE Status trainer_evaluate(Trainer *t, double *loss, int64_t *targets, Error *err);
 
+/* trainer_sample.c: a few answers, to the log. They change nothing of the run. */
+MUST_USE Status trainer_sample(Trainer *t, Error *err);
+
 /* trainer_state.c */
 MUST_USE Status trainer_save(Trainer *t, Error *err);
 MUST_USE Status trainer_restore(Trainer *t, Error *err); /* weights, moments, cursor and counters of t->start */
