@@ -71,6 +71,9 @@ static void run_call(Run *run, const Level *level, const Call *c, double **out)
         for (int64_t t = 0; a->init && t < a->rows; t++)
             for (int64_t j = 0; j < a->n; j++)
                 real_set(level, p[i], t * ld(c, i) + j, a->init[t * a->n + j]);
+        for (int64_t t = 0; a->kind == ARG_OUT && !a->ints && t < a->rows; t++) /* what is not written shows */
+            for (int64_t j = 0; j < a->n; j++)
+                real_set(level, p[i], t * ld(c, i) + j, NAN);
     }
     c->kernel(level->k, c, p);
     for (int i = 0; i < c->count; i++) {
