@@ -7,6 +7,7 @@
     X(cmd_chat)     \
     X(cmd_run)      \
     X(cmd_train)    \
+    X(cmd_export)   \
     X(cmd_trace)    \
     X(cmd_diff)     \
     X(cmd_eval_perplexity) \

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "tokenizer/train.h"
+#include "train/export.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -82,24 +83,18 @@ static const TrainerFile *file_called(const Trainer *t, const char *name)
     return NULL;
 }
 
-/* What belongs to a model beside config.json and weights, in the directories that libraries write. */
-static const char *const companions[] = {"tokenizer.json",       "tokenizer_config.json", "special_tokens_map.json",
-                                         "generation_config.json", "chat_template.jinja",   "vocab.json",
-                                         "merges.txt",           "added_tokens.json"};
-#define COMPANIONS (sizeof companions / sizeof *companions)
-
 MUST_USE static Status copy_companions(Trainer *t, const char *dir, Error *err)
 {
     Status st = ST_OK;
-    for (size_t i = 0; i < COMPANIONS && st == ST_OK; i++) {
+    for (int i = 0; export_companions[i] && st == ST_OK; i++) {
         char path[FILES_PATH_MAX];
         uint8_t *bytes = NULL;
         size_t size = 0;
-        if (!files_exist(t->p->fs, dir, companions[i]))
+        if (!files_exist(t->p->fs, dir, export_companions[i]))
             continue;
-        TRY(files_join(path, dir, companions[i], err));
+        TRY(files_join(path, dir, export_companions[i], err));
         TRY(files_read(t->p->fs, &bytes, &size, path, FILE_BYTES_MAX, err));
-        st = add_file(t, companions[i], bytes, size, err);
+        st = add_file(t, export_companions[i], bytes, size, err);
         mem_free(bytes);
     }
 out:
@@ -413,10 +408,10 @@ MUST_USE static Status begin_again(Trainer *t, Error *err)
     if (!text.ptr)
         return error_set(err, ST_CORRUPT, "'%s' has no config.json", checkpoint_path(t->start));
     TRY(add_file(t, config, text.ptr, text.len, err));
-    for (size_t i = 0; i < COMPANIONS; i++) {
-        const Str s = checkpoint_text(t->start, companions[i]);
+    for (int i = 0; export_companions[i]; i++) {
+        const Str s = checkpoint_text(t->start, export_companions[i]);
         if (s.ptr)
-            TRY(add_file(t, companions[i], s.ptr, s.len, err));
+            TRY(add_file(t, export_companions[i], s.ptr, s.len, err));
     }
     TRY(open_tokenizer(t, err));
     TRY(open_spec(t, err));
