@@ -95,9 +95,14 @@ $(BUILD)/libplumb.a: $(OBJ) $(LANES_OBJ)
 	@rm -f $@
 	@ar rcs $@ $^
 
-$(BUILD)/plumb: $(BUILD)/src/cli/main.o $(BUILD)/libplumb.a
+$(BUILD)/plumb: $(BUILD)/src/cli/main.o $(BUILD)/libplumb.a | $(BUILD)/models
 	@echo "  LD    $@"
 	@$(LINK) -o $@ $^ $(ALL_LDLIBS)
+
+# The program finds the models that come with it beside itself.
+$(BUILD)/models:
+	@mkdir -p $(@D)
+	@ln -sfnr models $@
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -238,12 +243,18 @@ aarch64: ## compile the scalar level for aarch64 with a cross compiler
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-aarch64 CC=aarch64-linux-gnu-gcc WERROR=-Werror \
 		CPPFLAGS='-idirafter /usr/include/$(ARCH)-linux-gnu' objects
 
-install: all ## install the program and its manual under PREFIX (default /usr/local)
+EMBEDDED := $(patsubst %/manifest.json,%,$(wildcard models/*/manifest.json))
+install: all ## install the program, its manual and its models under PREFIX (default /usr/local)
 	install -D -m 755 $(BUILD)/plumb $(DESTDIR)$(PREFIX)/bin/plumb
 	@rm -rf $(BUILD)/man && mkdir -p $(BUILD)/man
 	$(BUILD)/plumb help --man $(BUILD)/man
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	@set -e; for m in $(EMBEDDED); do \
+		echo "install -m 644 $$m/* $(DESTDIR)$(PREFIX)/share/plumb/$$m"; \
+		rm -rf $(DESTDIR)$(PREFIX)/share/plumb/$$m; \
+		install -d $(DESTDIR)$(PREFIX)/share/plumb/$$m; \
+		install -m 644 $$m/* $(DESTDIR)$(PREFIX)/share/plumb/$$m; done
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-ubsan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-aarch64

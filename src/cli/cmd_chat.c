@@ -203,19 +203,13 @@ int chat_app_open(ChatApp *app, const char *model)
 {
     Error err = {0};
     char *path = NULL;
-    const int code = cli_model_path(app->cli, model, true, &path);
-    if (code != 0)
-        return code;
-    app->name = model ? mem_strdup(model) : NULL;
-    Models models = {0};
+    const int code = model ? cli_model_path(app->cli, model, true, &path) : cli_some_model(app->cli, &app->name, &path);
     Status st = ST_OK;
-    if (!model) { /* the default has a name, too */
-        st = models_open(&models, &err);
-        const CatalogueModel *const m = st == ST_OK ? catalogue_default(models.catalogue) : NULL;
-        app->name = mem_strdup(m ? m->name : path);
-        models_close(&models);
+    if (code != 0) {
+        mem_free(path);
+        return code;
     }
-    if (st == ST_OK && !app->name)
+    if (model && !(app->name = mem_strdup(model)))
         st = error_set(&err, ST_NOMEM, "no memory");
     const char *const slash = app->name ? strrchr(app->name, '/') : NULL;
     app->label = slash && slash[1] ? slash + 1 : app->name;
@@ -338,7 +332,8 @@ const CliCommand cmd_chat = {
     .name = "chat",
     .args = "[PROMPT]",
     .help = "talk to a model: the default one, or --model",
-    .about = CHAT_ABOUT "\n\nWithout --model the default model of the catalogue is used, and fetched the first time.",
+    .about = CHAT_ABOUT "\n\nWithout --model the default model of the catalogue is used, and fetched the first time. When that cannot "
+             "be, the model that comes with Plumb answers instead, and a line on stderr says so.",
     .example = "plumb chat\necho \"What is the capital of Japan?\" | plumb chat",
     .options = chat_options,
     .positionals_min = 0,

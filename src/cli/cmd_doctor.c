@@ -57,7 +57,7 @@ MUST_USE static Status gather(Report *r, Error *err)
     r->store_free = r->model_count = -1;
     TRY(models_open(&r->models, err));
     r->store_free = store_free_bytes(r->models.store);
-    TRY(store_list(r->models.store, &list, err));
+    TRY(store_list(r->models.store, NULL, &list, err));
     r->model_count = (int64_t)list.count;
 out:
     store_list_free(&list);

@@ -47,6 +47,8 @@ static void write_model(JsonWriter *w, const StoreModel *m)
     write_pair(w, "pulled", m->pulled);
     write_pair(w, "path", m->path);
     write_pair(w, "problem", m->problem);
+    json_write_key(w, "embedded");
+    json_write_bool(w, m->embedded);
     json_write_object_end(w);
 }
 
@@ -57,12 +59,16 @@ static void write_known(JsonWriter *w, const CatalogueModel *c)
     json_write_key(w, "here");
     json_write_bool(w, false);
     write_pair(w, "title", c->title);
-    json_write_key(w, "bytes");
-    json_write_int(w, c->files[0].bytes);
-    write_digest(w, c->files[0].sha256);
     write_pair(w, "licence", c->licence);
-    json_write_key(w, "download_bytes");
-    json_write_int(w, c->source.bytes);
+    if (c->file_count > 0) {
+        json_write_key(w, "bytes");
+        json_write_int(w, c->files[0].bytes);
+        write_digest(w, c->files[0].sha256);
+        json_write_key(w, "download_bytes");
+        json_write_int(w, c->source.bytes);
+    }
+    json_write_key(w, "embedded");
+    json_write_bool(w, catalogue_is_embedded(c));
     json_write_object_end(w);
 }
 
@@ -107,6 +113,23 @@ static int name_width(const Models *models, const StoreList *list)
     return (int)width;
 }
 
+static const char *note_of(const StoreModel *m)
+{
+    if (m->problem)
+        return "unusable";
+    if (m->embedded)
+        return "comes with Plumb";
+    return m->pulled ? m->pulled : "-";
+}
+
+static void print_known(int width, const CatalogueModel *c)
+{
+    if (catalogue_is_embedded(c))
+        printf("%-*s  %9s  %-12s  %s\n", width, c->name, "-", c->licence, "(comes with Plumb, not found)");
+    else
+        print_row(width, c->name, (double)c->files[0].bytes, c->licence, "(plumb pull)");
+}
+
 static void print_table(const Cli *cli, const Models *models, const StoreList *list, bool all)
 {
     const int width = name_width(models, list);
@@ -114,15 +137,16 @@ static void print_table(const Cli *cli, const Models *models, const StoreList *l
         printf("%-*s  %9s  %-12s  %s\n", width, "NAME", "SIZE", "LICENCE", "PULLED");
     for (size_t k = 0; k < list->count; k++) {
         const StoreModel *m = &list->items[k];
-        print_row(width, m->name, (double)m->bytes, m->licence,
-                  m->problem ? "unusable" : m->pulled ? m->pulled : "-");
-        if (m->problem)
+        print_row(width, m->name, (double)m->bytes, m->licence, note_of(m));
+        if (m->problem && m->embedded)
+            cli_warn(cli, "%s: %s; it comes with Plumb, whose files have to be brought again", m->name, m->problem);
+        else if (m->problem)
             cli_warn(cli, "%s: %s; 'plumb rm %s' removes it", m->name, m->problem, m->name);
     }
     for (size_t k = 0; all && k < catalogue_count(models->catalogue); k++) {
         const CatalogueModel *c = catalogue_at(models->catalogue, k);
         if (!is_here(list, c))
-            print_row(width, c->name, (double)c->files[0].bytes, c->licence, "(plumb pull)");
+            print_known(width, c);
     }
     if (list->count == 0 && !all)
         fprintf(stderr, "no models in %s; 'plumb ls --all' lists those that can be fetched\n",
@@ -146,7 +170,7 @@ static int run_ls(Cli *cli)
     int code = 0;
     Status st = models_open(&models, &err);
     if (st == ST_OK)
-        st = store_list(models.store, &list, &err);
+        st = store_list(models.store, models.catalogue, &list, &err);
     if (st != ST_OK)
         code = cli_fail(cli, st, &err);
     else if (cli_json(cli))

@@ -12,7 +12,7 @@ MUST_USE static Status find_any(const Models *models, const char *name, StoreMod
     if (st != ST_CORRUPT)
         return st;
     StoreList list = {0};
-    const Status list_st = store_list(models->store, &list, err);
+    const Status list_st = store_list(models->store, models->catalogue, &list, err);
     for (size_t k = 0; k < list.count && !out->name; k++)
         if (list.items[k].problem && strcmp(list.items[k].name, name) == 0) {
             *out = list.items[k];
@@ -47,7 +47,7 @@ static int verify_one(const Cli *cli, const Models *models, const char *name)
     if (st == ST_OK)
         st = store_verify(models->store, &m, &err);
     if (st == ST_OK && !cli_flag(cli, "quiet"))
-        printf("%s: sha256 %s\n", m.name, m.sha256);
+        printf("%s: sha256 %s%s\n", m.name, m.sha256, m.embedded ? ", and its other files" : "");
     store_model_free(&m);
     return st == ST_OK ? 0 : cli_fail(cli, st, &err);
 }

@@ -68,7 +68,7 @@ MUST_USE static Status gather(Shown *s, const char *name, Error *err)
     Status st = ST_OK;
     TRY(models_open(&models, err));
     TRY(store_resolve(models.store, models.catalogue, name, &s->path, err));
-    TRY(store_list(models.store, &list, err));
+    TRY(store_list(models.store, models.catalogue, &list, err));
     for (size_t k = 0; k < list.count && !s->stored.name; k++)
         if (!list.items[k].problem && strcmp(list.items[k].path, s->path) == 0) {
             s->stored = list.items[k];
@@ -215,6 +215,8 @@ static void write_shown(JsonWriter *w, const Shown *s)
     write_text(w, "source", s->stored.source);
     write_text(w, "pulled", s->stored.pulled);
     write_text(w, "path", s->path);
+    json_write_key(w, "embedded");
+    json_write_bool(w, s->stored.embedded);
     write_str(w, "chat_template", s->template);
     json_write_object_end(w);
 }

@@ -27,4 +27,9 @@ bool cli_offline(void);
  * returns its exit code; 0: fine. */
 int cli_model_path(const Cli *cli, const char *name, bool fetch, char **path);
 
+/* The model to talk to when none was named: the default one, fetched if need be; when that cannot be, the one that
+ * comes with Plumb, and a line on stderr that says so and what it is for. *name and *path are owned by the caller
+ * (mem_free). As cli_model_path. */
+int cli_some_model(const Cli *cli, char **name, char **path);
+
 #endif

@@ -36,6 +36,7 @@ static void model_deinit(CatalogueModel *m)
     mem_free(m->name);
     mem_free(m->title);
     mem_free(m->licence);
+    mem_free(m->purpose);
     mem_free(m->source.kind);
     mem_free(m->source.package);
     mem_free(m->source.version);
@@ -128,7 +129,10 @@ MUST_USE static Status check_model(const Catalogue *c, const CatalogueModel *m, 
 {
     if (!record_name_is_safe(m->name))
         return error_set(err, ST_CORRUPT, "byte %zu: '%s' cannot be the name of a model", at, m->name);
-    if (m->file_count == 0)
+    if (catalogue_is_embedded(m) && (m->is_default || m->file_count > 0))
+        return error_set(err, ST_CORRUPT, "byte %zu: model '%s' is embedded, and can neither be the default nor list files",
+                         at, m->name);
+    if (m->file_count == 0 && !catalogue_is_embedded(m))
         return error_set(err, ST_CORRUPT, "byte %zu: model '%s' has no files", at, m->name);
     for (size_t k = 0; k + 1 < c->count; k++)
         if (strcmp(c->models[k].name, m->name) == 0)
@@ -152,8 +156,9 @@ MUST_USE static Status read_model(JsonReader *r, void *target, Error *err)
         {"default", FIELD_BOOL, false, &m->is_default, NULL},
         {"title", FIELD_TEXT, true, &m->title, NULL},
         {"licence", FIELD_TEXT, true, &m->licence, NULL},
+        {"purpose", FIELD_TEXT, false, &m->purpose, NULL},
         {"source", FIELD_CUSTOM, true, &m->source, read_source},
-        {"files", FIELD_CUSTOM, true, &reader, read_files},
+        {"files", FIELD_CUSTOM, false, &reader, read_files},
     };
     const size_t at = r->offset;
     const Status st = record_read(r, true, fields, sizeof fields / sizeof *fields, err);
@@ -206,6 +211,11 @@ Status catalogue_open(Catalogue **out, Error *err)
 }
 
 /* ---- Asking ---- */
+
+bool catalogue_is_embedded(const CatalogueModel *m)
+{
+    return strcmp(m->source.kind, "embedded") == 0;
+}
 
 size_t catalogue_count(const Catalogue *c)
 {

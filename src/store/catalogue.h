@@ -20,7 +20,7 @@ typedef struct {
 /* Where the files come from. A kind this program does not know is kept: such models are listed, and
  * refused by pull, so that a newer catalogue does not break an older program. */
 typedef struct {
-    char *kind;    /* "pypi": a Python package, see pull.h */
+    char *kind;    /* "pypi": a Python package, see pull.h; "embedded": comes with the program, store.h */
     char *package; /* its name and version there */
     char *version;
     int64_t bytes; /* size of the download */
@@ -32,9 +32,10 @@ typedef struct {
     size_t alias_count;
     bool is_default; /* what `chat` uses when no model is named */
     char *title, *licence;
+    char *purpose; /* what it is for, as the end of a sentence ("arithmetic"); NULL: anything */
     CatalogueSource source;
     CatalogueFile *files;
-    size_t file_count; /* at least 1 */
+    size_t file_count; /* at least 1; an embedded model has none, it has a manifest of its own */
 } CatalogueModel;
 
 typedef struct Catalogue Catalogue;
@@ -49,5 +50,6 @@ const CatalogueModel *catalogue_at(const Catalogue *c, size_t i);
 /* By name or alias; NULL when there is none. */
 const CatalogueModel *catalogue_find(const Catalogue *c, const char *name);
 const CatalogueModel *catalogue_default(const Catalogue *c); /* NULL: none */
+bool catalogue_is_embedded(const CatalogueModel *m); /* never the default */
 
 #endif

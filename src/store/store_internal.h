@@ -19,6 +19,28 @@ MUST_USE Status manifest_parse(StoreModel *m, const void *text, size_t size, Err
 /* The text of a manifest, behind what `out` holds. */
 MUST_USE Status manifest_write(ByteBuf *out, const StoreModel *m, Error *err);
 
+/* ---- embedded.c ---- */
+
+typedef struct {
+    char *name, *sha256;
+    int64_t bytes;
+} ManifestFile;
+
+typedef struct {
+    ManifestFile *items; /* owned */
+    size_t count;        /* at least 1 */
+} ManifestFiles;
+
+/* The manifest.json of a directory that 'plumb export' wrote. On failure nothing is owned. */
+MUST_USE Status manifest_parse_files(ManifestFiles *out, const void *text, size_t size, Error *err);
+void manifest_files_free(ManifestFiles *f); /* zeroed is fine */
+
+/* Where a model that comes with Plumb lies, with its `problem` if a file is missing or of another size.
+ * ST_NOTFOUND: nowhere. */
+MUST_USE Status embedded_find(const Store *s, const CatalogueModel *known, StoreModel *out, Error *err);
+/* All its files have their digests; else ST_CORRUPT. */
+MUST_USE Status embedded_verify(const StoreModel *m, Error *err);
+
 /* ---- store_fs.c ---- */
 
 /* "a/b/c" from parts, NULL at their end; NULL: no memory. Owned by the caller. */

@@ -462,7 +462,8 @@ def test_the_built_in_catalogue_knows_the_default_model(world):
     env = {**world.env}
     del env["PLUMB_CATALOGUE"]
     p = subprocess.run([PLUMB, "ls", "--all", "--json"], capture_output=True, text=True, env=env)
-    (model,) = json.loads(p.stdout)["models"]
+    model, embedded = sorted(json.loads(p.stdout)["models"], key=lambda m: m["embedded"])
+    assert embedded["name"] == "reckoner"
     assert model["name"] == "smollm2-135m-instruct" and model["bytes"] == 98362432
 
 

@@ -46,5 +46,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (manifest_parse(&m, data, size, &err) == ST_OK)
         write_and_read_again(&m);
     store_model_free(&m);
+    ManifestFiles files = {0};
+    if (manifest_parse_files(&files, data, size, &err) == ST_OK && files.count == 0)
+        abort();
+    manifest_files_free(&files);
     return 0;
 }

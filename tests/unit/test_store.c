@@ -85,7 +85,7 @@ static void a_store_that_does_not_exist_is_empty(void **state)
     Store *s = NULL;
     StoreList list = {0};
     assert_int_equal(store_open(&s, "/tmp/plumb-no-such-store", NULL), ST_OK);
-    assert_int_equal(store_list(s, &list, NULL), ST_OK);
+    assert_int_equal(store_list(s, NULL, &list, NULL), ST_OK);
     assert_int_equal(list.count, 0);
     assert_true(store_free_bytes(s) > 0 && store_free_bytes(s) < INT64_MAX);
     store_list_free(&list);
@@ -307,11 +307,55 @@ static void waiting_for_a_lock_can_be_ended(void **state)
     store_close(other);
 }
 
+/* The model that the built-in catalogue knows to come with Plumb, in the store's directory: one file, "blob". */
+static void put_embedded(World *w, const char *manifest)
+{
+    char *dir = path_join(w->dir, "reckoner", NULL);
+    char *file = path_join(dir, "weights", NULL), *path = path_join(dir, "manifest.json", NULL);
+    assert_int_equal(fs_make_dirs(dir, NULL), ST_OK);
+    assert_int_equal(file_write_atomic(file, "blob", 4, NULL), ST_OK);
+    assert_int_equal(file_write_atomic(path, manifest, strlen(manifest), NULL), ST_OK);
+    mem_free(dir);
+    mem_free(file);
+    mem_free(path);
+}
+
+#define EMBEDDED_SHA256 "fa2c8cc4f28176bbeed4b736df569a34c79cd3723e9ec42f9674b4d46ac6b8b8"
+#define EMBEDDED(name, bytes)                                                                                         \
+    "{\"version\":1,\"files\":[{\"name\":\"" name "\",\"bytes\":" bytes ",\"sha256\":\"" EMBEDDED_SHA256 "\"}]}"
+
+static void a_model_that_comes_along_is_found_checked_and_not_removed(void **state)
+{
+    static const char *const bad[] = {"", "{\"version\":1}", "{\"version\":1,\"files\":[]}",
+                                      EMBEDDED("../weights", "4"), EMBEDDED("weights", "5"), EMBEDDED("weight", "4")};
+    World *w = *state;
+    Catalogue *c = NULL;
+    StoreModel m = {0};
+    assert_int_equal(catalogue_open(&c, NULL), ST_OK);
+    assert_int_equal(store_find(w->store, c, "reckoner", &m, NULL), ST_NOTFOUND);
+    put_embedded(w, EMBEDDED("weights", "4"));
+    assert_int_equal(store_find(w->store, c, "reckoner", &m, NULL), ST_OK);
+    assert_true(m.embedded && m.bytes == 4 && strcmp(m.sha256, EMBEDDED_SHA256) == 0 && !m.problem);
+    assert_int_equal(store_verify(w->store, &m, NULL), ST_OK);
+    assert_int_equal(store_remove(w->store, &m, NULL, NULL), ST_INVALID);
+    char *file = path_join(m.path, "weights", NULL);
+    assert_int_equal(file_write_atomic(file, "blub", 4, NULL), ST_OK);
+    assert_int_equal(store_verify(w->store, &m, NULL), ST_CORRUPT);
+    mem_free(file);
+    store_model_free(&m);
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+        put_embedded(w, bad[k]);
+        assert_int_equal(store_find(w->store, c, "reckoner", &m, NULL), ST_CORRUPT);
+    }
+    catalogue_close(c);
+}
+
 /* Every allocation of finding a model fails once; nothing leaks (sanitizer) and nothing but ST_NOMEM. */
 static void finding_a_model_reports_lack_of_memory(void **state)
 {
     World *w = *state;
     put_model(w, "pypi.org", "fake", "tiny", "1");
+    put_embedded(w, EMBEDDED("weights", "4"));
     for (int n = 1;; n++) {
         char *path = NULL;
         Catalogue *c = NULL;
@@ -324,7 +368,7 @@ static void finding_a_model_reports_lack_of_memory(void **state)
         catalogue_close(c);
         mem_free(path);
         if (st == ST_OK) {
-            assert_true(n > 20);
+            assert_true(n > 50);
             break;
         }
         assert_int_equal(st, ST_NOMEM);
@@ -430,6 +474,7 @@ int main(void)
         cmocka_unit_test(bad_catalogues_name_what_is_wrong),
         IN_WORLD(a_second_lock_is_busy_until_the_first_is_given_back),
         IN_WORLD(waiting_for_a_lock_can_be_ended),
+        IN_WORLD(a_model_that_comes_along_is_found_checked_and_not_removed),
         IN_WORLD(finding_a_model_reports_lack_of_memory),
         IN_WORLD(trees_are_measured_and_removed_without_following_links),
         cmocka_unit_test(a_child_is_heard_to_its_end),
