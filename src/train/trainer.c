@@ -47,12 +47,12 @@ MUST_USE static Status find_start(Trainer *t, Error *err)
     return recipe_check_record(&t->recipe, record.ptr, record.len, err);
 }
 
-/* A measure for the progress line; without memory for it the run goes on. */
+/* A measure for the progress line, if anybody looks; without memory for it the run goes on. */
 static void measure_machine(Trainer *t)
 {
     Peaks peaks;
     Error ignored;
-    if (peaks_measure(&peaks, t->kernels, t->pool, &ignored) == ST_OK)
+    if (t->p->progress && peaks_measure(&peaks, t->kernels, t->pool, &ignored) == ST_OK)
         t->peak_flops = peaks.flops;
 }
 
