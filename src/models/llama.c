@@ -129,6 +129,7 @@ MUST_USE static Status read_gguf(ModelSpec *spec, LlamaConfig *c, const TensorDi
         return error_set(err, ST_UNSUPPORTED, "llama file with head size %lld, value size %lld and %lld rotated dimensions",
                          (long long)c->head_dim, (long long)value_dim, (long long)rotated);
     c->tied = !tensordir_find(dir, "output.weight");
+    c->init_std = 0.02; /* the file does not say; what the reference library assumes */
 out:
     return st;
 }
@@ -165,42 +166,55 @@ static TensorRow vector_row(const Table *t, int64_t n, TensorRole role, TensorIn
                        .role = role, .init = init};
 }
 
-MUST_USE static Status add_linear(const Table *t, const char *name, bool biased, int64_t n, int64_t k,
-                                  LinearRows *out)
+/* One of the products of a layer: what it is called here and where we write, and its size. */
+typedef struct {
+    const char *name, *saved;
+    int64_t n, k;
+    bool biased;         /* as configured */
+    int64_t paired_head; /* see TensorRow */
+} Linear;
+
+MUST_USE static Status add_linear(const Table *t, Linear x, LinearRows *out)
 {
-    TensorRow weight = matrix_row(t, n, k), bias = vector_row(t, n, ROLE_VECTOR, INIT_ZERO);
+    TensorRow weight = matrix_row(t, x.n, x.k), bias = vector_row(t, x.n, ROLE_VECTOR, INIT_ZERO);
     Status st = ST_OK;
     out->bias = -1;
-    set_name(weight.name, t->names, t->layer, name, "weight");
-    set_name(bias.name, t->names, t->layer, name, "bias");
+    weight.paired_head = bias.paired_head = x.paired_head;
+    set_name(weight.name, t->names, t->layer, x.name, "weight");
+    set_name(weight.saved_name, &hf_names, t->layer, x.saved, "weight");
+    set_name(bias.name, t->names, t->layer, x.name, "bias");
+    set_name(bias.saved_name, &hf_names, t->layer, x.saved, "bias");
     TRY(model_spec_add(t->spec, &weight, &out->weight, t->err));
-    if (t->dir ? tensordir_find(t->dir, bias.name) != NULL : biased)
+    if (t->dir ? tensordir_find(t->dir, bias.name) != NULL : x.biased)
         TRY(model_spec_add(t->spec, &bias, &out->bias, t->err));
 out:
     return st;
 }
 
-MUST_USE static Status add_norm(const Table *t, const char *name, int32_t *out)
+MUST_USE static Status add_norm(const Table *t, const char *name, const char *saved, int32_t *out)
 {
     TensorRow row = vector_row(t, t->spec->hidden, ROLE_GAIN, INIT_ONE);
     set_name(row.name, t->names, t->layer, name, "weight");
+    set_name(row.saved_name, &hf_names, t->layer, saved, "weight");
     return model_spec_add(t->spec, &row, out, t->err);
 }
 
 MUST_USE static Status add_layer(const Table *t, const LlamaConfig *c, LayerRows *rows)
 {
-    const Names *n = t->names;
+    const Names *n = t->names, *hf = &hf_names;
     const int64_t d = t->spec->hidden, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    const int64_t wide = c->intermediate, pairs = c->gguf ? c->head_dim : 0;
+    const bool ab = c->attention_bias, fb = c->ffn_bias;
     Status st = ST_OK;
-    TRY(add_norm(t, n->attention_norm, &rows->attention_norm));
-    TRY(add_linear(t, n->q, c->attention_bias, q, d, &rows->q));
-    TRY(add_linear(t, n->k, c->attention_bias, kv, d, &rows->k));
-    TRY(add_linear(t, n->v, c->attention_bias, kv, d, &rows->v));
-    TRY(add_linear(t, n->o, c->attention_bias, d, q, &rows->o));
-    TRY(add_norm(t, n->ffn_norm, &rows->ffn_norm));
-    TRY(add_linear(t, n->gate, c->ffn_bias, c->intermediate, d, &rows->gate));
-    TRY(add_linear(t, n->up, c->ffn_bias, c->intermediate, d, &rows->up));
-    TRY(add_linear(t, n->down, c->ffn_bias, d, c->intermediate, &rows->down));
+    TRY(add_norm(t, n->attention_norm, hf->attention_norm, &rows->attention_norm));
+    TRY(add_linear(t, (Linear){n->q, hf->q, q, d, ab, pairs}, &rows->q));
+    TRY(add_linear(t, (Linear){n->k, hf->k, kv, d, ab, pairs}, &rows->k));
+    TRY(add_linear(t, (Linear){n->v, hf->v, kv, d, ab, 0}, &rows->v));
+    TRY(add_linear(t, (Linear){n->o, hf->o, d, q, ab, 0}, &rows->o));
+    TRY(add_norm(t, n->ffn_norm, hf->ffn_norm, &rows->ffn_norm));
+    TRY(add_linear(t, (Linear){n->gate, hf->gate, wide, d, fb, 0}, &rows->gate));
+    TRY(add_linear(t, (Linear){n->up, hf->up, wide, d, fb, 0}, &rows->up));
+    TRY(add_linear(t, (Linear){n->down, hf->down, d, wide, fb, 0}, &rows->down));
 out:
     return st;
 }
@@ -218,6 +232,9 @@ MUST_USE static Status add_tensors(ModelSpec *spec, LlamaConfig *c, const Tensor
     tensor_name_set(embedding.name, "%s.weight", n->embedding);
     tensor_name_set(norm.name, "%s.weight", n->norm);
     tensor_name_set(head.name, "%s.weight", n->head);
+    tensor_name_set(embedding.saved_name, "%s.weight", hf_names.embedding);
+    tensor_name_set(norm.saved_name, "%s.weight", hf_names.norm);
+    tensor_name_set(head.saved_name, "%s.weight", hf_names.head);
     TRY(model_spec_add(spec, &embedding, &c->embedding, err));
     for (t.layer = 0; t.layer < (int32_t)spec->layers; t.layer++)
         TRY(add_layer(&t, c, &c->layers[t.layer]));
@@ -298,12 +315,29 @@ out:
 
 /* ---- writing a configuration -------------------------------------------------------------------- */
 
+/* There is one switch for the biases of attention and one for those of the feed-forward part. */
+static bool biases_are_alike(const ModelSpec *spec, const LlamaConfig *c)
+{
+    const bool attention = c->layers[0].q.bias >= 0, ffn = c->layers[0].gate.bias >= 0;
+    for (int64_t i = 0; i < spec->layers; i++) {
+        const LayerRows *r = &c->layers[i];
+        const LinearRows *const first[] = {&r->q, &r->k, &r->v, &r->o}, *const second[] = {&r->gate, &r->up, &r->down};
+        for (int k = 0; k < 4; k++)
+            if ((first[k]->bias >= 0) != attention || (k < 3 && (second[k]->bias >= 0) != ffn))
+                return false;
+    }
+    return true;
+}
+
 MUST_USE static Status write_config(const ModelSpec *spec, const ModelConfigExtras *extras, JsonWriter *w,
                                     Error *err)
 {
     const LlamaConfig *c = spec->config;
-    if (c->gguf)
-        return error_set(err, ST_UNSUPPORTED, "a model from a GGUF file cannot be written as a directory");
+    RopeConfig rope = c->rope;
+    if (!biases_are_alike(spec, c))
+        return error_set(err, ST_UNSUPPORTED, "llama: config.json cannot say that some products have a bias and others none");
+    if (!rope_config_find(&rope, c->head_dim, spec->constants[0].data))
+        return error_set(err, ST_UNSUPPORTED, "llama: config.json cannot say these rotary frequencies (rope_freqs.weight)");
     json_write_object_begin(w);
     config_write_architecture(w, "LlamaForCausalLM", "llama");
     config_write_extras(w, extras);
@@ -318,10 +352,14 @@ MUST_USE static Status write_config(const ModelSpec *spec, const ModelConfigExtr
     config_write_int(w, "num_attention_heads", c->heads);
     config_write_int(w, "num_hidden_layers", spec->layers);
     config_write_int(w, "num_key_value_heads", c->kv_heads);
-    config_write_float(w, "rms_norm_eps", c->eps);
+    json_write_key(w, "rms_norm_eps");
+    if (c->gguf)
+        json_write_float(w, (float)c->eps); /* which is what the file holds */
+    else
+        json_write_double(w, c->eps);
     json_write_key(w, "rope_parameters");
     json_write_object_begin(w);
-    rope_config_write(&c->rope, w);
+    rope_config_write(&rope, w);
     json_write_object_end(w);
     config_write_float(w, "rope_theta", c->rope.base); /* for libraries that do not know rope_parameters */
     config_write_bool(w, "tie_word_embeddings", c->tied);

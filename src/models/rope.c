@@ -209,19 +209,24 @@ static float yarn_frequency(const RopeConfig *c, float period, int64_t i, int64_
     return interpolated * (1 - keep) + 1.0f / period * keep;
 }
 
+static float frequency(const RopeConfig *c, RopeScaling scaling, int64_t dim, int64_t i)
+{
+    const float exponent = (float)(2 * i) / (float)dim;
+    const float period = (float)pow(c->base, (double)exponent), f = 1.0f / period;
+    switch (scaling) {
+    case ROPE_LINEAR: return f / (float)c->factor;
+    case ROPE_LLAMA3: return llama3_frequency(c, f);
+    case ROPE_YARN: return yarn_frequency(c, period, i, dim);
+    case ROPE_PLAIN:
+    case ROPE_DYNAMIC: break;
+    }
+    return f;
+}
+
 void rope_frequencies(const RopeConfig *c, int64_t dim, float *inv_freq)
 {
-    for (int64_t i = 0; i < dim / 2; i++) {
-        const float exponent = (float)(2 * i) / (float)dim;
-        const float period = (float)pow(c->base, (double)exponent), f = 1.0f / period;
-        switch (c->scaling) {
-        case ROPE_LINEAR: inv_freq[i] = f / (float)c->factor; break;
-        case ROPE_LLAMA3: inv_freq[i] = llama3_frequency(c, f); break;
-        case ROPE_YARN: inv_freq[i] = yarn_frequency(c, period, i, dim); break;
-        case ROPE_PLAIN:
-        case ROPE_DYNAMIC: inv_freq[i] = f; break;
-        }
-    }
+    for (int64_t i = 0; i < dim / 2; i++)
+        inv_freq[i] = frequency(c, c->scaling, dim, i);
 }
 
 static double yarn_mscale(double factor, double mscale)
@@ -238,4 +243,75 @@ double rope_magnitude(const RopeConfig *c)
     if (c->mscale != 0 && c->mscale_all != 0)
         return yarn_mscale(c->factor, c->mscale) / yarn_mscale(c->factor, c->mscale_all);
     return yarn_mscale(c->factor, 1);
+}
+
+/* ---- the rule behind given frequencies --------------------------------------------------------- */
+
+static bool gives(const RopeConfig *c, int64_t dim, const float *wanted)
+{
+    for (int64_t i = 0; i < dim / 2; i++)
+        if (!(fabsf(frequency(c, c->scaling, dim, i) - wanted[i]) <= 1e-6f * wanted[i]))
+            return false;
+    return true;
+}
+
+/* Published models take these factors of frequencies and powers of two for everything else. */
+static bool find_usual(RopeConfig *c, double largest, int64_t dim, const float *wanted)
+{
+    for (int k = 0; k <= 6; k++)
+        for (int bits = 5; bits <= 20; bits++) {
+            c->factor = k == 0 ? largest : (double)(1 << k);
+            c->original_context = (double)(1 << bits);
+            c->low_freq_factor = 1;
+            c->high_freq_factor = 4;
+            if (gives(c, dim, wanted))
+                return true;
+        }
+    return false;
+}
+
+/* Between the two ends the share of the unscaled frequency is a straight line over 1/wave: two of its points say
+ * where the ends are, but for a common measure, which low_freq_factor 1 sets. */
+static bool find_line(RopeConfig *c, int64_t dim, const float *wanted)
+{
+    double x[2] = {0}, share[2] = {0};
+    int count = 0;
+    for (int64_t i = 0; i < dim / 2; i++) {
+        const double plain = (double)frequency(c, ROPE_PLAIN, dim, i);
+        const double s = ((double)wanted[i] / plain - 1 / c->factor) / (1 - 1 / c->factor);
+        if (!(s > 1e-4 && s < 1 - 1e-4))
+            continue;
+        x[count > 0] = plain / (2 * PI);
+        share[count > 0] = s;
+        count++;
+    }
+    if (count < 2)
+        return false;
+    const double slope = (share[0] - share[1]) / (x[0] - x[1]), start = slope * x[0] - share[0];
+    if (!(start > 0 && slope > 0))
+        return false;
+    c->low_freq_factor = 1;
+    c->high_freq_factor = 1 + 1 / start;
+    c->original_context = round(slope / start);
+    return c->original_context >= 1 && gives(c, dim, wanted);
+}
+
+bool rope_config_find(RopeConfig *c, int64_t dim, const float *inv_freq)
+{
+    if (gives(c, dim, inv_freq))
+        return true;
+    RopeConfig found = *c;
+    double largest = 1;
+    for (int64_t i = 0; i < dim / 2; i++) {
+        const double divisor = (double)frequency(c, ROPE_PLAIN, dim, i) / (double)inv_freq[i];
+        largest = fmax(largest, round(1e4 * divisor) / 1e4);
+    }
+    found.scaling = ROPE_LLAMA3;
+    if (!find_usual(&found, largest, dim, inv_freq)) {
+        found.factor = largest;
+        if (!find_line(&found, dim, inv_freq))
+            return false;
+    }
+    *c = found;
+    return true;
 }

@@ -36,6 +36,10 @@ MUST_USE Status rope_config_gguf(RopeConfig *out, const Kv *kv, const char *arch
 /* The members of such an object, between its braces. */
 void rope_config_write(const RopeConfig *c, JsonWriter *w);
 
+/* Find a configuration that gives these inv_freq [dim/2] (within 1e-6 of each): *c as it is, or llama3 scaling with its
+ * base, as files have it that hold divisors instead of a rule. false: there is none, and *c is unchanged. */
+bool rope_config_find(RopeConfig *c, int64_t dim, const float *inv_freq);
+
 /* inv_freq [dim/2]. */
 void rope_frequencies(const RopeConfig *c, int64_t dim, float *inv_freq);
 /* What cos and sin are multiplied by: 1, or yarn's attention factor. */

@@ -6,9 +6,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/fileio.h"
 #include "formats/json_kv.h"
+#include "formats/safetensors.h"
 #include "models/model.h"
+#include "models/rope.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,6 +137,59 @@ static void what_a_family_lacks_is_said(void **state)
     assert_non_null(strstr(err.msg, "does not say its architecture"));
 }
 
+/* Files that hold divisors do not say by which rule they were made. */
+static void a_rule_is_found_for_given_frequencies(void **state)
+{
+    (void)state;
+    static const RopeConfig rules[] = {
+        {ROPE_LLAMA3, .base = 5e5, .factor = 8, .original_context = 8192, .low_freq_factor = 1, .high_freq_factor = 4},
+        {ROPE_LLAMA3, .base = 5e5, .factor = 32, .original_context = 8192, .low_freq_factor = 1, .high_freq_factor = 4},
+        {ROPE_LLAMA3, .base = 1e4, .factor = 3, .original_context = 1000, .low_freq_factor = 1, .high_freq_factor = 5},
+        {ROPE_LINEAR, .base = 1e4, .factor = 4, .original_context = 64},
+    };
+    float wanted[64], made[64];
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        RopeConfig c = rules[i];
+        rope_frequencies(&c, 128, wanted);
+        if (c.scaling == ROPE_LLAMA3)
+            c = (RopeConfig){ROPE_PLAIN, .base = c.base, .factor = 1, .original_context = 131072};
+        assert_true(rope_config_find(&c, 128, wanted));
+        assert_int_equal(c.scaling, rules[i].scaling);
+        rope_frequencies(&c, 128, made);
+        for (int k = 0; k < 64; k++)
+            assert_float_equal(made[k], wanted[k], 1e-6f * wanted[k]);
+        wanted[40] *= 1.1f;
+        assert_false(rope_config_find(&c, 128, wanted));
+    }
+}
+
+static void biases_that_no_configuration_names_are_refused(void **state)
+{
+    (void)state;
+    static const char config[] = "{" LLAMA "}";
+    static const float bias[12];
+    char dir[64] = "/tmp/plumb-spec-XXXXXX", path[128];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    OK(files_write_new(files_real(), path, config, strlen(config), NULL));
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    const SafetensorsItem item = {"model.layers.1.self_attn.q_proj.bias", DT_F32, 1, {12}, bias};
+    OK(safetensors_save(path, &item, 1, NULL, NULL));
+    TensorDir *d;
+    ModelSpec spec;
+    Error err = {0};
+    OK(tensordir_open(&d, dir, NULL));
+    OK(model_spec_load(&spec, d, NULL));
+    JsonWriter w;
+    json_write_init(&w, 0, (size_t)1 << 16);
+    assert_int_equal(spec.family->write_config(&spec, &(ModelConfigExtras){"float32", 1, 2, -1}, &w, &err), ST_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "bias"));
+    json_write_deinit(&w);
+    model_spec_free(&spec);
+    tensordir_close(d);
+    OK(files_remove_tree(files_real(), dir, NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +197,8 @@ int main(void)
         cmocka_unit_test(rows_say_what_a_trainer_needs),
         cmocka_unit_test(a_written_configuration_reads_back_the_same),
         cmocka_unit_test(what_a_family_lacks_is_said),
+        cmocka_unit_test(a_rule_is_found_for_given_frequencies),
+        cmocka_unit_test(biases_that_no_configuration_names_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
