@@ -18,6 +18,7 @@
     X(cmd_tokenizer_train) \
     X(cmd_problems) \
     X(cmd_bench)    \
+    X(cmd_bench_train) \
     X(cmd_pull)     \
     X(cmd_ls)       \
     X(cmd_show)     \

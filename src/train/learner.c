@@ -15,6 +15,22 @@ struct Learner {
     Pass *pass, *evaluation;
 };
 
+OptimiserParams learner_optimiser(const Recipe *r)
+{
+    return (OptimiserParams){
+        .muon = r->optimiser.matrices == RECIPE_MUON,
+        .adamw_lr = r->optimiser.adamw_lr,
+        .beta1 = r->optimiser.adamw_betas.items[0],
+        .beta2 = r->optimiser.adamw_betas.items[1],
+        .eps = r->optimiser.adamw_eps,
+        .adamw_decay = r->optimiser.adamw_decay,
+        .muon_lr = r->optimiser.muon_lr,
+        .muon_decay = r->optimiser.muon_decay,
+        .muon_params = {r->optimiser.muon_momentum, r->optimiser.muon_rms, r->optimiser.muon_iterations},
+        .balance_speed = r->balance.speed,
+    };
+}
+
 MUST_USE static Status make_pass(const Learner *l, bool gradients, Pass **out, Error *err)
 {
     const LowerParams lower = {.kernels = l->k, .weights = params_views(l->params), .parts = l->spec->parts,

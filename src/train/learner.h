@@ -9,6 +9,7 @@
 #include "models/model.h"
 #include "train/optimiser.h"
 #include "train/params.h"
+#include "train/recipe.h"
 
 typedef struct {
     OptimiserParams optimiser;
@@ -17,6 +18,9 @@ typedef struct {
     int64_t length;         /* of a sequence, at most */
     bool recompute;
 } LearnerParams;
+
+/* The optimiser that a recipe describes. */
+OptimiserParams learner_optimiser(const Recipe *r);
 
 typedef struct Learner Learner;
 

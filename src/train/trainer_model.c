@@ -288,27 +288,11 @@ MUST_USE static Status write_config_of(Trainer *t, const ModelSpec *spec, const 
 
 /* ---- the learner ------------------------------------------------------------------------------- */
 
-static OptimiserParams optimiser_params(const Recipe *r)
-{
-    return (OptimiserParams){
-        .muon = r->optimiser.matrices == RECIPE_MUON,
-        .adamw_lr = r->optimiser.adamw_lr,
-        .beta1 = r->optimiser.adamw_betas.items[0],
-        .beta2 = r->optimiser.adamw_betas.items[1],
-        .eps = r->optimiser.adamw_eps,
-        .adamw_decay = r->optimiser.adamw_decay,
-        .muon_lr = r->optimiser.muon_lr,
-        .muon_decay = r->optimiser.muon_decay,
-        .muon_params = {r->optimiser.muon_momentum, r->optimiser.muon_rms, r->optimiser.muon_iterations},
-        .balance_speed = r->balance.speed,
-    };
-}
-
 MUST_USE static Status open_learner(Trainer *t, Error *err)
 {
     const Recipe *r = &t->recipe;
     const LearnerParams params = {
-        .optimiser = optimiser_params(r),
+        .optimiser = learner_optimiser(r),
         .balance_alpha = r->balance.sequence,
         .rows = r->train.batch * r->train.length,
         .sequences = r->train.batch * r->train.length, /* documents may be as short as one token */
