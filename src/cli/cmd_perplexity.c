@@ -81,7 +81,7 @@ static const CliOption options[] = {
     {.name = "chunks", .kind = OPT_INT, .value = "M", .min = 1, .max = 1073741824,
      .help = "measure the first M windows only"},
     {.name = "threads", .letter = 't', .kind = OPT_INT, .value = "N", .min = 1, .max = 64,
-     .help = "threads to compute with (default: every processor this process may use)"},
+     .help = "threads to compute with (default: every processor; fewer for a tiny model)"},
     {.name = "mode", .kind = OPT_STRING, .value = "MODE", .choices = "auto f32 int8",
      .help = "arithmetic: auto, f32, int8 (default f32: exact weights, float activations)"},
     CLI_OPTION_QUIET,

@@ -28,7 +28,7 @@
 /* How a model is computed: ModelParams. */
 #define CLI_OPTIONS_COMPUTE                                                                          \
     {.name = "threads", .letter = 't', .kind = OPT_INT, .value = "N", .min = 1, .max = 64,           \
-     .help = "threads to compute with (default: every processor this process may use)"},             \
+     .help = "threads to compute with (default: every processor; fewer for a tiny model)"},             \
     {.name = "mode", .kind = OPT_STRING, .value = "MODE", .choices = "auto f32 int8",                \
      .help = "arithmetic: auto, f32, int8 (default auto: int8 where most weights are quantised)"}
 

@@ -32,7 +32,7 @@ const char *mode_name(ComputeMode mode);
 
 typedef struct {
     ComputeMode mode;
-    int threads;       /* 0: all processors this process may use */
+    int threads;       /* 0: all processors this process may use, fewer for a model too small to gain by them */
     bool no_tokenizer; /* do not look for one (trace of a bare model) */
     /* Called while weights are packed; may be NULL. done of total bytes. */
     void (*progress)(void *arg, size_t done, size_t total);

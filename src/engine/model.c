@@ -27,12 +27,28 @@ const char *mode_name(ComputeMode mode)
 
 /* ---- parts of opening -------------------------------------------------------------------------- */
 
+/* A thread for less than so much of the file gains less than it waits at the barriers, of which there are a
+ * dozen a layer: a model of 5.5 MB decodes 3900 tokens/s on one thread and, beside other work, 270 on two. */
+#define THREAD_BYTES_MIN ((int64_t)16 << 20)
+#define SMALL_MODEL_BYTES ((int64_t)64 << 20) /* larger ones get every thread: prompts gain by them, too */
+
+static int64_t stored_bytes(const TensorDir *dir)
+{
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < tensordir_count(dir); i++)
+        bytes += (int64_t)tensordir_at(dir, i)->bytes;
+    return bytes;
+}
+
 MUST_USE static Status start_threads(Model *m, int threads, Error *err)
 {
     CpuInfo info;
     cpu_info(&info);
-    if (threads == 0)
+    if (threads == 0) {
+        const int64_t bytes = stored_bytes(m->dir), useful = 1 + bytes / THREAD_BYTES_MIN;
         threads = info.cores < POOL_THREADS_MAX ? info.cores : POOL_THREADS_MAX;
+        threads = bytes < SMALL_MODEL_BYTES && useful < threads ? (int)useful : threads;
+    }
     return pool_create(&m->pool, threads, err);
 }
 
