@@ -20,7 +20,7 @@ def commands():
 def test_alone_it_prints_an_overview():
     p = plumb()
     assert p.returncode == 0 and p.stderr == ""
-    assert len(p.stdout.splitlines()) <= 12
+    assert len(p.stdout.splitlines()) <= 14
     assert "plumb help" in p.stdout
 
 
