@@ -32,21 +32,22 @@ typedef struct {
      * scratch: GRAD_SCRATCH. */
     void (*attention_back)(const AttentionBackArgs *a, void *scratch);
 
-    /* dst[j] += Σ_t x[t,j], t ascending: gradients of biases, gains and other vectors. */
+    /* dst[j] += Σ_t x[t,j], t ascending from what dst holds: gradients of biases, gains and other vectors. */
     void (*column_sum)(void *dst, const void *x, int64_t ldx, int64_t rows, int64_t columns);
 
     /* ---- rows ---- */
 
-    /* Of rmsnorm_rows: dx = …; dgain_rows[t,i] = dy[t,i]·x[t,i]·rstd[t] (NULL: not wanted). gain NULL: 1. */
+    /* Of rmsnorm_rows: dx = …; dgain_rows[t,i] = dy[t,i]·x[t,i]·rstd[t] (NULL: not wanted). gain NULL: 1. dx may be dy. */
     void (*rmsnorm_back)(void *dx, int64_t lddx, void *dgain_rows, int64_t lddgain, const void *x, int64_t ldx,
                          const void *gain, const void *dy, int64_t lddy, int64_t rows, int64_t d, double eps);
-    /* Of silu_mul with its limit; gradient zero where a clamp is active (gate > limit, |up| > limit). */
+    /* Of silu_mul with its limit; gradient zero where a clamp is active (gate > limit, |up| > limit). dgate may be gate,
+     * dup may be up. */
     void (*silu_mul_back)(void *dgate, void *dup, const void *gate, const void *up, const void *dy, int64_t n,
                           double limit);
 
     /* Softmax cross-entropy of `rows` rows of logits [rows][V], in place (dlogits overwrite logits):
      *     loss[t] = weight[t]·(lse − logits[t,target[t]]);  dlogits = weight[t]·(softmax − onehot(target[t]))
-     * target −1: loss 0 and gradient 0. lse as in logsumexp. Non-finite logits give a NaN loss. */
+     * target −1: loss 0 and gradient 0. lse as in logsumexp. Non-finite logits, −inf too, give a NaN loss and gradient. */
     void (*cross_entropy)(void *logits, int64_t ld, int64_t rows, int64_t V, const int32_t *target,
                           const float *weight, void *loss);
 

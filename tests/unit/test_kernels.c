@@ -15,6 +15,15 @@
 #define LEVEL_scalar 1
 #include "kernels/lanes/vec_math.h"
 
+static void expect_slots(const void *table, size_t from, size_t to)
+{
+    for (size_t at = from; at < to; at += sizeof(void *)) {
+        void *slot;
+        memcpy(&slot, (const char *)table + at, sizeof slot);
+        assert_non_null(slot);
+    }
+}
+
 static void kernels_tables_are_whole_and_named(void **s)
 {
     (void)s;
@@ -24,12 +33,10 @@ static void kernels_tables_are_whole_and_named(void **s)
             continue;
         assert_string_equal(k->name, kernels_level_name((KernelLevel)l));
         assert_int_equal(k->real_bytes, sizeof(float));
-        for (size_t at = offsetof(Kernels, linear); at < sizeof *k; at += sizeof(void *)) {
-            void *slot;
-            memcpy(&slot, (const char *)k + at, sizeof slot);
-            assert_non_null(slot);
-        }
+        expect_slots(k, offsetof(Kernels, linear), sizeof *k);
+        expect_slots(k->grad, 0, sizeof *k->grad);
     }
+    expect_slots(kernels_f64()->grad, 0, offsetof(GradKernels, adamw)); /* optimisers are float */
     assert_int_equal(kernels_f64()->real_bytes, sizeof(double));
     assert_non_null(kernels_f64()->linear);
     assert_null(kernels_f64()->linear_int8);
