@@ -443,16 +443,16 @@ static void adam_formula(Run *run, const Adam *a, const AdamStep *s, const float
 {
     for (int64_t i = 0; i < a->n; i++) {
         const double g = s->scale * (double)a->g[i], w = (double)a->w[i];
-        const double m1 = s->beta1 * (double)a->m[i], m2 = (1 - s->beta1) * g;
+        const double m1 = s->beta1 * (double)a->m[i], m2 = (1 - s->beta1) * g, m = m1 + m2;
         const double v = s->beta2 * (double)a->v[i] + (1 - s->beta2) * g * g;
         const double root = sqrt(v * s->correct2) + s->eps, step = s->lr * s->correct1 / root;
-        const double size = fabs(w) + step * (fabs(m1) + fabs(m2));
+        const double size = fabs(w) + step * (fabs(m1) + fabs(m2)), next = w * (1 - s->lr * s->decay) - step * m;
         /* a denormal m or v has an error of its own, which eps no longer hides when it is divided by */
         const double tiny = 0x1p-147 / roundoff(&run->level), lost = v > 0 ? tiny / v : 0;
         const double rest = step * (tiny + (fabs(m1) + fabs(m2)) * lost);
-        if (!near(run, (double)out[i], w * (1 - s->lr * s->decay) - step * (m1 + m2), 12, size + rest) ||
-            !near(run, (double)out[a->n + i], m1 + m2, 4, fabs(m1) + fabs(m2)) ||
-            !near(run, (double)out[2 * a->n + i], v, 6, v))
+        if (!near(run, (double)out[i], (long double)next, 12, (long double)(size + rest)) ||
+            !near(run, (double)out[a->n + i], (long double)m, 4, (long double)(fabs(m1) + fabs(m2))) ||
+            !near(run, (double)out[2 * a->n + i], (long double)v, 6, (long double)v))
             failed(run, "adamw: w %a m %a v %a g %a becomes %a %a %a", w, (double)a->m[i], (double)a->v[i],
                    (double)a->g[i], (double)out[i], (double)out[a->n + i], (double)out[2 * a->n + i]);
     }
