@@ -2,6 +2,7 @@
 #include "train/trainer_internal.h"
 
 #include "base/mem.h"
+#include "tokenizer/tokenizer_save.h"
 #include "tokenizer/train.h"
 #include "train/export.h"
 
@@ -346,14 +347,42 @@ out:
     return st;
 }
 
+/* The directory of a file. */
+static const char *parent_of(char out[FILES_PATH_MAX], const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    snprintf(out, FILES_PATH_MAX, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    return out;
+}
+
+/* What a GGUF file says of its tokenizer, as the files that a directory has. */
+MUST_USE static Status write_gguf_tokenizer(Trainer *t, const Kv *kv, Error *err)
+{
+    const TokenizerExtras extras = {.chat_template = kv_str(kv, "tokenizer.chat_template"),
+                                    .pad = (int32_t)kv_int(kv, "tokenizer.ggml.padding_token_id", -1)};
+    ByteBuf json = {0}, config = {0};
+    Status st = ST_OK;
+    TRY(tokenizer_write(t->tokenizer, &json, err));
+    TRY(tokenizer_write_config(t->tokenizer, &extras, &config, err));
+    TRY(add_file(t, "tokenizer.json", json.data, json.count, err));
+    TRY(add_file(t, "tokenizer_config.json", config.data, config.count, err));
+out:
+    bytebuf_free(&json);
+    bytebuf_free(&config);
+    return st;
+}
+
 MUST_USE static Status take_tokenizer(Trainer *t, const TensorDir *dir, Error *err)
 {
     Status st = ST_OK;
     if (tensordir_kind(dir) != TENSORDIR_GGUF) {
-        TRY(copy_companions(t, t->from_path, err));
+        char parent[FILES_PATH_MAX];
+        TRY(copy_companions(t, tensordir_kind(dir) == TENSORDIR_SAFETENSORS ? parent_of(parent, t->from_path) : t->from_path,
+                            err));
         return open_tokenizer(t, err);
     }
-    return error_set(err, ST_UNSUPPORTED, "model.from: training from a GGUF file ('%s')", t->from_path);
+    TRY(tokenizer_from_kv(&t->tokenizer, tensordir_kv(dir), err));
+    TRY(write_gguf_tokenizer(t, tensordir_kv(dir), err));
 out:
     return st;
 }
