@@ -175,6 +175,17 @@ bench: all $(BUILD)/tests/kernels/check_speed ## speeds beside the bounds of thi
 	@$(PLUMB) show $(MODEL) >/dev/null 2>&1 || { echo "skipped: $(MODEL) (not here; plumb pull brings it)"; exit 0; }; \
 		for mode in int8 f32; do $(PLUMB) bench $(MODEL) --mode $$mode; done
 
+# The peer needs a Python with torch and transformers: PYTHON=…
+PYTHON ?= python3
+TORCH_TRAIN := ../shared/tools/torch_train.py
+bench-train: all ## training steps beside the arithmetic peak, and beside PyTorch where PYTHON has it
+	@$(PLUMB) bench train recipes/reckoner.yaml
+	@$(PLUMB) bench train smollm2-135m --batch 2 --seq 256
+	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null && test -f $(TORCH_TRAIN) || \
+		{ echo "skipped: PyTorch (PYTHON=$(PYTHON) has no torch and transformers, or no $(TORCH_TRAIN))"; exit 0; }; \
+		for type in fp32 bf16; do $(PYTHON) $(TORCH_TRAIN) smollm2-135m 2 256 $$type 3; done
+	@$(PLUMB) bench train smollm2-135m --batch 2 --seq 256
+
 seeds: $(FUZZ_TESTS) ## replay the seeds of every fuzz target
 	@$(RUN_TESTS) -s $(FUZZ_TESTS)
 
@@ -264,7 +275,7 @@ help: ## this list
 		while read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 
 FORCE:
-.PHONY: FORCE all objects programs test unit check-kernels bench seeds e2e asan ubsan tsan fuzz tidy check-headers \
+.PHONY: bench-train FORCE all objects programs test unit check-kernels bench seeds e2e asan ubsan tsan fuzz tidy check-headers \
         format aarch64 install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -115,3 +115,29 @@ def test_perplexity_is_that_of_transformers(mode, windows, limit, model, want, t
     assert got["tokens"] == 255 * windows
     reference = math.exp(sum(want["perplexity"]["nll"][:windows]) / (255 * windows))
     assert abs(got["perplexity"] / reference - 1) <= limit, (got["perplexity"], reference)
+
+
+def test_trained_further_on_conversations_it_answers_in_their_style(tmp_path, model):
+    """A few steps on one style of answer: the loss falls and the answers change; what is saved runs."""
+    need_command("train")
+    pairs = [("What is the capital of France?", "Paris"), ("What do bees make?", "honey"), ("Name a color.", "blue")]
+    with open(tmp_path / "talk.jsonl", "w") as f:
+        for i in range(60):
+            question, word = pairs[i % len(pairs)]
+            f.write(json.dumps({"messages": [{"role": "user", "content": question},
+                                             {"role": "assistant", "content": f"Arr, it be {word}!"}]}) + "\n")
+    (tmp_path / "more.yaml").write_text(f"""
+model: {{from: {model}}}
+data: {{jsonl: talk.jsonl}}
+train: {{steps: 12, batch: 1, length: 128}}
+optimiser: {{matrices: adamw, adamw: {{lr: 3.0e-5}}}}
+schedule: {{warmup: 2, decay: 4}}
+checkpoint: {{every: 100}}
+""")
+    p = plumb("train", "more.yaml", "--out", "run", cwd=tmp_path)
+    assert p.returncode == 0, p.stderr
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0] / 4, losses
+    said = plumb("run", tmp_path / "run" / "latest", "What is the capital of Spain?")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith("Arr"), said.stdout
