@@ -79,6 +79,8 @@ FLAGS_avx2 := -mavx2 -mfma -mf16c -mbmi2
 FLAGS_avx512 := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl
 FLAGS_vnni := $(FLAGS_avx512) -mavx512vnni
 FLAGS_vnni_int8_amx := -mamx-tile -mamx-int8# for one file: FLAGS_LEVEL_FILE
+FLAGS_vnni_bf16_amx := -mamx-tile -mamx-bf16
+FLAGS_vnni_bf16_dot := -mavx512bf16
 LANES_OBJ := $(foreach l,$(LEVELS),$(LANES_SRC:src/kernels/lanes/%.c=$(BUILD)/src/kernels/lanes/$(l)/%.o))
 
 # Test programs: one per source; a fuzz target is linked with a driver that replays files.

@@ -52,6 +52,11 @@ PackForm form_of_dtype(Dtype t)
     }
 }
 
+PackForm form_bf16_pairs(void)
+{
+    return (PackForm){FORM_BF16_PAIRS, 2, 0, 0, false};
+}
+
 bool form_is_quantised(const PackForm *f)
 {
     return f->kind == FORM_Q4 || f->kind == FORM_Q8;
@@ -66,6 +71,8 @@ size_t form_block_bytes(const PackForm *f)
     case FORM_F16:
     case FORM_BF16:
         return PANEL_ROWS * sizeof(uint16_t);
+    case FORM_BF16_PAIRS:
+        return PANEL_ROWS * 2 * sizeof(uint16_t);
     case FORM_Q4:
         return scales + (size_t)f->block * PANEL_ROWS / 2;
     case FORM_Q8:
@@ -75,9 +82,15 @@ size_t form_block_bytes(const PackForm *f)
     return 0;
 }
 
+/* Bytes of a panel's blocks; the last pair may be half a one. */
+static size_t blocks_bytes(const PackForm *f, int64_t K)
+{
+    return form_block_bytes(f) * (size_t)((K + f->block - 1) / f->block);
+}
+
 size_t form_panel_bytes(const PackForm *f, int64_t K)
 {
-    const size_t bytes = form_block_bytes(f) * (size_t)(K / f->block);
+    const size_t bytes = blocks_bytes(f, K);
     return (bytes + 63) / 64 * 64;
 }
 
@@ -350,16 +363,38 @@ static void pack_float(float *dst, Dtype t, const uint8_t *src, int rows, int64_
     }
 }
 
+/* f32_to_bf16 for the loop below, which runs over all weights at every step of training. */
+static inline uint32_t rounded(float f)
+{
+    const uint32_t bits = float_bits(f);
+    return (bits & 0x7fffffff) > 0x7f800000 ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+static void pack_pairs(uint8_t *dst, Dtype t, const uint8_t *src, int rows, int64_t K)
+{
+    const size_t row_bytes = dtype_row_bytes(t, K);
+    float chunk[SUPER + 1];
+    for (int64_t k = 0; k < K; k += SUPER) {
+        const int64_t n = K - k < SUPER ? K - k : SUPER;
+        for (int r = 0; r < rows; r++) {
+            dtype_decode_f32(t, chunk, src + (size_t)r * row_bytes + dtype_row_bytes(t, k), n);
+            chunk[n] = 0;
+            for (int64_t i = 0; i < n; i += 2)
+                store_u32(dst + 4 * (PANEL_ROWS * (k + i) / 2 + r), rounded(chunk[i]) | rounded(chunk[i + 1]) << 16);
+        }
+    }
+}
+
 void form_pack_panel(const PackForm *f, void *dst, Dtype t, const void *stored, int64_t panel,
                      int64_t N, int64_t K)
 {
     const int64_t row = panel * PANEL_ROWS;
     const int rows = (int)(N - row < PANEL_ROWS ? N - row : PANEL_ROWS);
     const size_t bytes = form_panel_bytes(f, K);
-    const size_t used = form_block_bytes(f) * (size_t)(K / f->block);
+    const size_t used = blocks_bytes(f, K);
     const uint8_t *const src = (const uint8_t *)stored + (size_t)row * dtype_row_bytes(t, K);
     CHECK(rows > 0);
-    CHECK(K % f->block == 0);
+    CHECK(K % f->block == 0 || f->kind == FORM_BF16_PAIRS);
     if (rows < PANEL_ROWS)
         memset(dst, 0, bytes);
     else
@@ -372,6 +407,9 @@ void form_pack_panel(const PackForm *f, void *dst, Dtype t, const void *stored, 
     case FORM_BF16:
         CHECK(t == (f->kind == FORM_F16 ? DT_F16 : DT_BF16));
         pack_two_bytes(dst, src, rows, K);
+        break;
+    case FORM_BF16_PAIRS:
+        pack_pairs(dst, t, src, rows, K);
         break;
     case FORM_Q4:
     case FORM_Q8:
@@ -411,12 +449,23 @@ static void decode_block(const PackForm *f, float *dst, const uint8_t *block)
     }
 }
 
+static void decode_pairs(float *dst, const uint8_t *src, int64_t n)
+{
+    for (int64_t k = 0; k < n; k++)
+        for (int r = 0; r < PANEL_ROWS; r++)
+            dst[PANEL_ROWS * k + r] = bf16_to_f32(load_u16(src + 64 * (k / 2) + 4 * r + 2 * (k % 2)));
+}
+
 void form_decode_panel(const PackForm *f, float *dst, const void *panel, int64_t k0, int64_t k1)
 {
     const size_t block_bytes = form_block_bytes(f);
     const uint8_t *src = (const uint8_t *)panel + (size_t)(k0 / f->block) * block_bytes;
     if (f->kind == FORM_F32) {
         memcpy(dst, src, (size_t)(k1 - k0) * block_bytes);
+        return;
+    }
+    if (f->kind == FORM_BF16_PAIRS) {
+        decode_pairs(dst, src, k1 - k0);
         return;
     }
     for (int64_t k = k0; k < k1; k += f->block, src += block_bytes, dst += PANEL_ROWS * f->block) {

@@ -3,6 +3,8 @@
  * Sixteen output rows make a panel, and inside a panel the sixteen rows are the lanes of one vector:
  *
  *   float forms       panel = [K][16] elements (F32, F16 or BF16 as in the file)
+ *   BF16 pairs        panel = [⌈K/2⌉][16][2] BF16: two consecutive k of a row side by side, as instructions that
+ *                     multiply BF16 want them; behind an odd K a 0
  *   quantised forms   panel = blocks along K; a block of B weights a row (B = 16 or 32) is
  *                         scales  [16]                 f16 or f32
  *                         minima  [16]                 same type, only with has_min
@@ -29,11 +31,11 @@
 
 #define PANEL_ROWS 16
 
-typedef enum { FORM_F32, FORM_F16, FORM_BF16, FORM_Q4, FORM_Q8 } FormKind;
+typedef enum { FORM_F32, FORM_F16, FORM_BF16, FORM_BF16_PAIRS, FORM_Q4, FORM_Q8 } FormKind;
 
 typedef struct {
     FormKind kind;
-    uint8_t block;       /* weights a row in a block: 16 or 32; 1 for float forms */
+    uint8_t block;       /* weights a row in a block: 16 or 32; 1 for float forms, 2 for pairs */
     uint8_t scale_bytes; /* 2 (f16) or 4 (f32); 0 for float forms */
     uint8_t zero;        /* subtracted from the code: 0, 4, 8, 16, 32 or 128 … */
     bool has_min;
@@ -44,6 +46,8 @@ typedef struct {
  * → Q4 or Q8 with f32 scales (scale·sub-scale is exact in f32) and blocks of 16 or 32. */
 PackForm form_of_dtype(Dtype t);
 bool form_is_quantised(const PackForm *f);
+/* Pairs of BF16, for training in BF16: packing rounds what is stored (of any float type) to nearest even. */
+PackForm form_bf16_pairs(void);
 
 size_t form_block_bytes(const PackForm *f); /* of sixteen rows; float forms: of one k */
 size_t form_panel_bytes(const PackForm *f, int64_t K);
@@ -54,7 +58,7 @@ size_t form_bytes(const PackForm *f, int64_t N, int64_t K); /* ceil(N/16) panels
 void form_pack_panel(const PackForm *f, void *dst, Dtype t, const void *stored, int64_t panel,
                      int64_t N, int64_t K);
 
-/* The plain definition of a form: weights k0 … k1−1 (multiples of the block) of the sixteen rows of a
+/* The plain definition of a form: weights k0 … k1−1 (multiples of the block, or K) of the sixteen rows of a
  * panel, dst [k1−k0][16]. Slow; the float64 kernels and the tests use it. */
 void form_decode_panel(const PackForm *f, float *dst, const void *panel, int64_t k0, int64_t k1);
 

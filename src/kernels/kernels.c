@@ -6,6 +6,7 @@
 extern const Kernels kernel_table_f64, kernel_table_scalar;
 #if defined(__x86_64__)
 extern const Kernels kernel_table_avx2, kernel_table_avx512, kernel_table_vnni, kernel_table_amx_vnni;
+extern const Kernels kernel_table_bf16_vnni;
 #endif
 
 /* In the order of KernelLevel: the level of base/cpu.h that a table needs, and the table. */
@@ -32,8 +33,18 @@ const char *kernels_level_name(KernelLevel level)
     return cpu_level_name(levels[level].cpu);
 }
 
+/* With AMX the products of vdpbf16ps are slower than float ones, which then stay. */
+static bool multiplies_bf16(KernelLevel level)
+{
+    return level == LEVEL_VNNI && (cpu_hardware() & CPU_BF16) && !(cpu_hardware() & CPU_AMX);
+}
+
 const Kernels *kernels_at(KernelLevel level)
 {
+#if defined(__x86_64__)
+    if (multiplies_bf16(level) && cpu_level_of(cpu_hardware()) >= CPU_LEVEL_VNNI)
+        return &kernel_table_bf16_vnni;
+#endif
     return cpu_level_of(cpu_hardware()) >= levels[level].cpu ? levels[level].table : NULL;
 }
 

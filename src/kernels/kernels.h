@@ -4,12 +4,13 @@
  *   f64      sixteen doubles in an array: the oracle for traces and finite differences
  *   scalar   sixteen floats in an array: the definition
  *   avx2     two registers a vector         avx512  one register      vnni  avx512 + dpbusd for int8
- *   amx      the table of vnni, but for linear_int8, which uses matrix tiles for many rows
+ *   amx      the table of vnni, but for linear_int8, which uses matrix tiles for many rows, and for bf16
  * `real` below is double in the f64 table and float in all others; `real_bytes` says which.
  *
  * The order of every sum is a function of indices only (ascending, or sixteen lanes and a fixed tree),
  * never of the number of rows, threads or the level, and multiply-adds are fused where the source says
- * so and nowhere else: all f32 levels give the same bits, for every row alone as in any batch.
+ * so and nowhere else: all f32 levels give the same bits, for every row alone as in any batch. The products
+ * of kernels/bf16.h promise that for one instruction each.
  *
  * Kernels never allocate, never start threads, cannot fail, and may run in any thread on disjoint
  * outputs. Shapes are row-major, outermost first; ld* are row strides in elements. */
@@ -18,6 +19,7 @@
 
 #include "base/error.h"
 #include "kernels/args.h"
+#include "kernels/bf16.h"
 #include "kernels/grad.h"
 #include "kernels/mix.h"
 
@@ -37,6 +39,7 @@ typedef struct {
     size_t real_bytes; /* 4, or 8 in the f64 table */
     const GradKernels *grad; /* gradients, losses, optimisers */
     const MixKernels *mix;   /* DeepSeek-V4's own parts */
+    const Bf16Kernels *bf16; /* products of BF16; NULL in the f64 table */
 
     /* y[M,N] = x[M,K] · w[N,K]ᵀ (+ bias[N] when not NULL, added after the sum), only the outputs of
      * panels panel0 … panel1−1; other columns of y are not touched. y may not alias x.

@@ -11,7 +11,7 @@
 #define BURSTS 6
 #define BURST_NS 12000000
 
-typedef enum { MEASURE_FMA, MEASURE_BYTES, MEASURE_READ } What;
+typedef enum { MEASURE_FMA, MEASURE_BF16, MEASURE_BYTES, MEASURE_READ } What;
 
 /* One burst, as the workers see it. */
 typedef struct {
@@ -43,6 +43,8 @@ static void work(void *arg, int thread, int threads)
     (void)threads;
     if (b->what == MEASURE_FMA) {
         done = b->k->measure_fma(b->steps, &sink);
+    } else if (b->what == MEASURE_BF16) {
+        done = b->k->bf16->measure(b->steps, &sink);
     } else if (b->what == MEASURE_BYTES) {
         done = b->k->measure_bytes(b->steps, &sink);
     } else if (thread < b->readers) {
@@ -112,6 +114,10 @@ Status peaks_measure(Peaks *out, const Kernels *k, ThreadPool *pool, Error *err)
     b->memory = memory;
     b->what = MEASURE_FMA;
     out->flops = best_arithmetic(b, pool);
+    out->bf16_flops = out->flops;
+    b->what = MEASURE_BF16;
+    if (k->bf16 && k->bf16->measure != k->measure_fma)
+        out->bf16_flops = best_arithmetic(b, pool);
     b->what = MEASURE_BYTES;
     out->byte_ops = best_arithmetic(b, pool);
     best_reading(out, b, pool);

@@ -11,6 +11,7 @@
 
 typedef struct {
     double flops;      /* a second: float (double at level f64) multiply-adds, each counted as two */
+    double bf16_flops; /* the same of the products of kernels/bf16.h; flops where they are float multiply-adds */
     double byte_ops;   /* a second: products of bytes and their sums, each pair counted as two */
     double read_bytes; /* a second: reading memory that is in no cache, best of 1 … all threads */
     int read_threads;  /* with how many threads that was */

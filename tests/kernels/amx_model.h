@@ -1,4 +1,4 @@
-/* A software model of the AMX instructions that the int8 kernels use, for tests on processors without
+/* A software model of the AMX instructions that the int8 and BF16 kernels use, for tests on processors without
  * them: tiles of at most 16 rows of 64 bytes under a configuration, as the manual defines
  * (Intel SDM, volume 1 chapter 18, and the instruction pages). What a processor would fault on, or what
  * would silently compute something else, ends the test: an instruction without a configuration, an
@@ -8,6 +8,7 @@
 #ifndef PLUMB_TESTS_KERNELS_AMX_MODEL_H
 #define PLUMB_TESTS_KERNELS_AMX_MODEL_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -124,6 +125,52 @@ AMX_FN void amx_dot(int c, int a, int b, bool a_signed, bool b_signed)
         }
 }
 
+/* A float of two BF16, or of a sum, with denormals as zeros. */
+AMX_FN float amx_flushed(uint32_t bits)
+{
+    float x;
+    if ((bits & 0x7F800000) == 0)
+        bits &= 0x80000000;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+AMX_FN float amx_flush(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return amx_flushed(bits);
+}
+
+AMX_FN float amx_bf16(const uint8_t *p)
+{
+    return amx_flushed((uint32_t)p[0] << 16 | (uint32_t)p[1] << 24);
+}
+
+/* TDPBF16PS: even and odd products of a pair are summed apart, each from 0 with fused multiply-adds that flush
+ * denormals, then added, then added to the sum. */
+AMX_FN void amx_dot_bf16(int c, int a, int b)
+{
+    amx_require_tile(c);
+    amx_require_tile(a);
+    amx_require_tile(b);
+    amx_require(c != a && c != b && a != b, "a product of a tile with itself");
+    amx_require(amx.rows[c] == amx.rows[a], "rows of the sum and of the left factor differ");
+    amx_require(amx.row_bytes[c] == amx.row_bytes[b], "columns of the sum and of the right factor differ");
+    amx_require(amx.row_bytes[a] / 4 == amx.rows[b], "depths of the factors differ");
+    for (int m = 0; m < amx.rows[c]; m++)
+        for (int n = 0; n < amx.row_bytes[c] / 4; n++) {
+            float sum[2] = {0, 0}, before;
+            for (int k = 0; k < amx.rows[b]; k++)
+                for (int j = 0; j < 2; j++)
+                    sum[j] = amx_flush(fmaf(amx_bf16(&amx.tile[a][m][4 * k + 2 * j]), amx_bf16(&amx.tile[b][k][4 * n + 2 * j]),
+                                            sum[j]));
+            memcpy(&before, &amx.tile[c][m][4 * n], 4);
+            const float after = amx_flush(amx_flush(before) + amx_flush(sum[0] + sum[1]));
+            memcpy(&amx.tile[c][m][4 * n], &after, 4);
+        }
+}
+
 #undef _tile_loadconfig
 #undef _tile_release
 #undef _tile_zero
@@ -142,5 +189,7 @@ AMX_FN void amx_dot(int c, int a, int b, bool a_signed, bool b_signed)
 #define _tile_dpbsud(c, a, b) amx_dot(c, a, b, true, false)
 #define _tile_dpbusd(c, a, b) amx_dot(c, a, b, false, true)
 #define _tile_dpbuud(c, a, b) amx_dot(c, a, b, false, false)
+#undef _tile_dpbf16ps
+#define _tile_dpbf16ps(c, a, b) amx_dot_bf16(c, a, b)
 
 #endif

@@ -36,6 +36,7 @@ typedef struct {
 /* The AVX-512 sources compiled through SIMDe (see emulate.h). */
 extern const Kernels kernel_table_emulated_avx512, kernel_table_emulated_vnni;
 extern const Kernels kernel_table_amx_emulated_vnni; /* with a model of the tiles */
+extern const Kernels kernel_table_bf16_emulated_vnni; /* with one of vdpbf16ps; for CHECK_BF16 alone */
 #endif
 
 /* f64, scalar, then all others; emulated ones where the processor has no real one. */
@@ -52,6 +53,10 @@ static inline int all_levels(Level *out)
         out[n++] = (Level){"vnni (emulated)", &kernel_table_emulated_vnni};
     if (!kernels_at(LEVEL_AMX) && kernels_at(LEVEL_AVX2))
         out[n++] = (Level){"amx (emulated)", &kernel_table_amx_emulated_vnni};
+#ifdef CHECK_BF16
+    if (kernels_at(LEVEL_AVX2))
+        out[n++] = (Level){"bf16 (emulated)", &kernel_table_bf16_emulated_vnni};
+#endif
 #endif
     return n;
 }

@@ -49,7 +49,7 @@ static double seconds_of(Work work, void *arg)
 
 static void report(const Bench *b, const char *what, double seconds, double flops, double bytes)
 {
-    printf("  %-10s %-26s %10.1f us %8.1f GFLOP/s %5.1f %%  %7.2f GB/s %5.1f %%\n", b->run->level.name,
+    printf("  %-10s %-30s %10.1f us %8.1f GFLOP/s %5.1f %%  %7.2f GB/s %5.1f %%\n", b->run->level.name,
            what, seconds * 1e6, flops / seconds * 1e-9, 100 * flops / seconds / b->peaks.flops,
            bytes / seconds * 1e-9, 100 * bytes / seconds / b->peaks.read_bytes);
     fflush(stdout);
@@ -130,6 +130,9 @@ static void bench_products(Bench *b, bool int8)
 typedef struct {
     Product product;
     float *dw; /* [N][K] */
+    PackForm pairs;
+    const void *pair_panels;
+    const uint16_t *x, *dy; /* rounded: [M][K], [M][N] */
 } Training;
 
 static void run_linear_back(void *arg)
@@ -146,6 +149,66 @@ static void run_weight_grad(void *arg)
     const LinearShape *const s = &t->product.shape;
     t->product.k->grad->weight_grad(t->dw, s->K, t->product.y, s->N, t->product.x, s->K, s->M, 0, s->N, s->K,
                                     t->product.scratch);
+}
+
+static LinearShape pair_shape(const Training *t, int64_t columns)
+{
+    LinearShape shape = t->product.shape;
+    shape.form = &t->pairs;
+    shape.panels = t->pair_panels;
+    shape.panel1 = (columns + PANEL_ROWS - 1) / PANEL_ROWS;
+    return shape;
+}
+
+static void run_linear_bf16(void *arg)
+{
+    const Training *const t = arg;
+    const LinearShape shape = pair_shape(t, t->product.shape.N);
+    t->product.k->bf16->linear(&shape, t->product.y, shape.N, t->x, shape.K, NULL, t->product.scratch);
+}
+
+static void run_back_bf16(void *arg)
+{
+    const Training *const t = arg;
+    const LinearShape shape = pair_shape(t, t->product.shape.K);
+    t->product.k->bf16->linear_back(&shape, t->product.x, shape.K, t->dy, shape.N, t->product.scratch);
+}
+
+static void run_grad_bf16(void *arg)
+{
+    const Training *const t = arg;
+    const LinearShape *const s = &t->product.shape;
+    t->product.k->bf16->weight_grad(t->dw, s->K, t->dy, s->N, t->x, s->K, s->M, 0, s->N, s->K, t->product.scratch);
+}
+
+/* The same three with rounded factors. */
+static void bench_training_bf16(Bench *b, Training *t)
+{
+    static const struct {
+        const char *name;
+        Work work;
+    } products[] = {{"forward", run_linear_bf16}, {"input grad", run_back_bf16}, {"weight grad", run_grad_bf16}};
+    const int64_t M = t->product.shape.M, N = t->product.shape.N, K = t->product.shape.K;
+    t->pairs = form_bf16_pairs();
+    const size_t panels = form_bytes(&t->pairs, N, K), bytes = panels + 2 * (size_t)(M * N + M * K);
+    uint8_t *const packed = mem_alloc_pages(bytes);
+    uint16_t *const x = (uint16_t *)(void *)(packed + panels), *const dy = x + M * K;
+    Bench at = *b;
+    at.peaks.flops = b->peaks.bf16_flops;
+    for (int64_t p = 0; p * PANEL_ROWS < N; p++)
+        form_pack_panel(&t->pairs, packed + form_panel_bytes(&t->pairs, K) * (size_t)p, DT_F32, t->dw, p, N, K);
+    t->product.k->bf16->round_rows(x, K, t->product.x, K, M, K);
+    t->product.k->bf16->round_rows(dy, N, t->product.y, N, M, N);
+    t->pair_panels = packed;
+    t->x = x;
+    t->dy = dy;
+    for (int i = 0; i < 3; i++) {
+        char what[64];
+        snprintf(what, sizeof what, "%dx%dx%d %s bf16", (int)M, (int)N, (int)K, products[i].name);
+        report(&at, what, seconds_of(products[i].work, t), 2.0 * (double)(M * N * K),
+               2.0 * (double)(M * N + M * K + N * K));
+    }
+    mem_free_pages(packed, bytes);
 }
 
 static void bench_training_shape(Bench *b, int64_t M, int64_t N, int64_t K)
@@ -172,6 +235,7 @@ static void bench_training_shape(Bench *b, int64_t M, int64_t N, int64_t K)
         snprintf(what, sizeof what, "%dx%dx%d %s", (int)M, (int)N, (int)K, products[i].name);
         report(b, what, seconds_of(products[i].work, &t), flops, bytes);
     }
+    bench_training_bf16(b, &t);
     mem_free_pages(packed, arena_bytes);
 }
 

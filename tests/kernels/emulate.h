@@ -79,6 +79,19 @@ EMULATED __m512i emulated_cvtepu16_epi32(__m256i a)
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32(a) emulated_cvtepu16_epi32(a)
 
+EMULATED __m256i emulated_cvtepi32_epi16(__m512i a)
+{
+    const EmulatedRegister r = {.i = a};
+    uint16_t words[16];
+    __m256i out;
+    for (int i = 0; i < 16; i++)
+        words[i] = (uint16_t)r.i32[i];
+    memcpy(&out, words, sizeof out);
+    return out;
+}
+#undef _mm512_cvtepi32_epi16
+#define _mm512_cvtepi32_epi16(a) emulated_cvtepi32_epi16(a)
+
 EMULATED __m512 emulated_cvtepi32_ps(__m512i a)
 {
     EmulatedRegister r = {.i = a};
@@ -98,6 +111,25 @@ EMULATED __m512i emulated_srai_epi32(__m512i a, unsigned n)
 }
 #undef _mm512_srai_epi32
 #define _mm512_srai_epi32(a, n) emulated_srai_epi32(a, n)
+
+/* VDPBF16PS as the manual defines it: the odd product of a pair first, each a fused multiply-add that flushes
+ * denormals. SIMDe's own rounds the two together. */
+EMULATED __m512 emulated_dpbf16_ps(__m512 sum, __m512i a, __m512i b)
+{
+    EmulatedRegister s = {.f = sum};
+    const EmulatedRegister x = {.i = a}, y = {.i = b};
+    for (int i = 0; i < 16; i++)
+        for (int odd = 1; odd >= 0; odd--) {
+            const uint32_t u = odd ? (uint32_t)x.i32[i] & 0xFFFF0000u : (uint32_t)x.i32[i] << 16;
+            const uint32_t v = odd ? (uint32_t)y.i32[i] & 0xFFFF0000u : (uint32_t)y.i32[i] << 16;
+            s.f32[i] = amx_flush(fmaf(amx_flushed(u), amx_flushed(v), amx_flush(s.f32[i])));
+        }
+    return s.f;
+}
+#undef __m512bh
+#define __m512bh simde__m512i
+#undef _mm512_dpbf16_ps
+#define _mm512_dpbf16_ps(sum, a, b) emulated_dpbf16_ps(sum, a, b)
 
 /* SIMDe's name for this one takes the arguments of the masked form. */
 #undef _mm512_madd_epi16

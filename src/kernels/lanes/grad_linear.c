@@ -23,9 +23,7 @@
 static_assert(GROUP * BLOCK_N * LANES * sizeof(real) <= LINEAR_SCRATCH, "a group fits the scratch");
 static_assert(BLOCK_N % LANES == 0, "chunks of whole panels");
 
-/* k panel by k panel: dst + i·step = [16 n][16 k] of panels panel … panel+count−1, from one panel of the product.
- * Columns from K on are zero. */
-static void turn_panel(const LinearShape *s, real *dst, int64_t step, const char *src, int64_t panel, int64_t count)
+void KERNEL(turn_panel)(const LinearShape *s, real *dst, int64_t step, const char *src, int64_t panel, int64_t count)
 {
     real piece[PIECE * LANES];
     const int64_t first = panel * LANES, end = smaller(first + count * LANES, s->K);
@@ -59,8 +57,8 @@ void KERNEL(linear_back)(const LinearShape *s, void *dx, int64_t lddx, const voi
             b.n = smaller(chunk, s->N - n0);
             b.fresh = n0 == 0;
             for (int64_t n = n0; n < n0 + b.n; n += LANES)
-                turn_panel(s, turned + (n - n0) * LANES, b.step_v,
-                           (const char *)s->panels + stride * (size_t)(n / LANES), p, b.vecs);
+                KERNEL(turn_panel)(s, turned + (n - n0) * LANES, b.step_v,
+                                   (const char *)s->panels + stride * (size_t)(n / LANES), p, b.vecs);
             for (int64_t row = 0; row < s->M; row += ROW_BLOCK) {
                 b.c = (real *)dx + row * lddx + p * LANES;
                 b.a = (const real *)dy + row * lddy + n0;

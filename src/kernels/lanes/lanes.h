@@ -8,6 +8,10 @@
 /* Weights k0 … k1−1 (multiples of the form's block, or K) of a panel as [k1−k0][16] reals. */
 void KERNEL(decode_panel)(const PackForm *f, real *dst, const void *panel, int64_t k0, int64_t k1);
 
+/* For gradients of the input, k panel by k panel: dst + i·step = [16 n][16 k] of panels panel … panel+count−1, from
+ * `src`, one panel of the product. Columns from K on are zero. */
+void KERNEL(turn_panel)(const LinearShape *s, real *dst, int64_t step, const char *src, int64_t panel, int64_t count);
+
 void KERNEL(linear)(const LinearShape *s, void *y, int64_t ldy, const void *x, int64_t ldx,
                     const void *bias, void *scratch);
 
@@ -87,6 +91,22 @@ void KERNEL(combine)(void *y, int64_t ldy, const void *ys, int64_t ldys, const i
 void KERNEL(combine_back)(void *dys, int64_t lddys, void *dweights, const void *ys, int64_t ldys, const int32_t *slot,
                           const void *weights, const void *dy, int64_t lddy, int64_t rows, int64_t k, int64_t d);
 
+/* ---- BF16: contracts in kernels/bf16.h ---- */
+
+#if !REAL_IS_DOUBLE
+void KERNEL(round_rows)(uint16_t *out, int64_t ldo, const float *x, int64_t ldx, int64_t M, int64_t K);
+void KERNEL(linear_bf16)(const LinearShape *s, float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const float *bias,
+                         void *scratch);
+void KERNEL(linear_back_bf16)(const LinearShape *s, float *dx, int64_t lddx, const uint16_t *dy, int64_t lddy,
+                              void *scratch);
+void KERNEL(weight_grad_bf16)(float *dw, int64_t lddw, const uint16_t *dy, int64_t lddy, const uint16_t *x, int64_t ldx,
+                              int64_t M, int64_t n0, int64_t n1, int64_t K, void *scratch);
+extern const Bf16Kernels KERNEL(bf16_table);
+#endif
+#ifdef LEVEL_vnni
+extern const Bf16Kernels KERNEL(bf16_table_dot), KERNEL(bf16_table_amx);
+#endif
+
 int64_t KERNEL(measure_fma)(int64_t steps, double *sink);
 int64_t KERNEL(measure_bytes)(int64_t steps, double *sink);
 int64_t KERNEL(measure_read)(const void *p, int64_t bytes, double *sink);
@@ -95,7 +115,7 @@ extern const GradKernels KERNEL(grad_table);
 extern const MixKernels KERNEL(mix_table);
 extern const Kernels KERNEL(kernel_table);
 #ifdef LEVEL_vnni
-extern const Kernels KERNEL(kernel_table_amx);
+extern const Kernels KERNEL(kernel_table_amx), KERNEL(kernel_table_bf16);
 #endif
 
 #endif

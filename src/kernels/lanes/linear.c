@@ -181,7 +181,7 @@ void KERNEL(linear)(const LinearShape *s, void *y, int64_t ldy, const void *x, i
         one_row_quantised(&o);
         return;
     }
-    if (s->M == 1) {
+    if (s->M == 1 && s->form->kind != FORM_BF16_PAIRS) {
         const Group g = {.panel = s->panel0, .count = s->panel1 - s->panel0, .k1 = s->K};
         const Block b = open_group(&o, &g, NULL);
         KERNEL(block_rows)(&b, 1);

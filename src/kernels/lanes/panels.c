@@ -10,8 +10,9 @@ void KERNEL(decode_panel)(const PackForm *f, real *dst, const void *panel, int64
 {
     float w[32 * PANEL_ROWS];
     for (int64_t k = k0; k < k1; k += f->block) {
-        form_decode_panel(f, w, panel, k, k + f->block);
-        for (int i = 0; i < f->block * PANEL_ROWS; i++)
+        const int64_t n = k1 - k < f->block ? k1 - k : f->block;
+        form_decode_panel(f, w, panel, k, k + n);
+        for (int64_t i = 0; i < n * PANEL_ROWS; i++)
             *dst++ = (double)w[i];
     }
 }
@@ -45,12 +46,30 @@ static void decode_halves(TileType type, float *dst, const uint16_t *src, int64_
         v_store(dst + LANES * k, tile_load(type, src, LANES * k));
 }
 
+/* A word is two k of a row: the first in its lower half. */
+static void decode_pairs(float *dst, const uint8_t *src, int64_t n)
+{
+    const vint high = vi_set1((int32_t)0xFFFF0000);
+    int64_t k = 0;
+    for (; k + 1 < n; k += 2, src += 64) {
+        const vint v = vi_load(src);
+        v_store(dst + LANES * k, v_of_bits(vi_shl(v, 16)));
+        v_store(dst + LANES * (k + 1), v_of_bits(vi_and(v, high)));
+    }
+    if (k < n)
+        v_store(dst + LANES * k, v_of_bits(vi_shl(vi_load(src), 16)));
+}
+
 void KERNEL(decode_panel)(const PackForm *f, real *dst, const void *panel, int64_t k0, int64_t k1)
 {
     const int64_t blocks = (k1 - k0) / f->block;
     const uint8_t *const src = (const uint8_t *)panel + (size_t)(k0 / f->block) * form_block_bytes(f);
     if (f->kind == FORM_F32) {
         memcpy(dst, src, (size_t)(k1 - k0) * LANES * sizeof *dst);
+        return;
+    }
+    if (f->kind == FORM_BF16_PAIRS) {
+        decode_pairs(dst, src, k1 - k0);
         return;
     }
     if (f->kind == FORM_F16 || f->kind == FORM_BF16) {

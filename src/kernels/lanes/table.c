@@ -1,4 +1,4 @@
-/* The table of this level; with vnni also that of amx, which differs in one product. */
+/* The table of this level; with vnni also those of amx and of processors that multiply BF16, which differ in products. */
 #include "kernels/lanes/lanes.h"
 
 #define LEVEL_STRING(x) #x
@@ -26,6 +26,7 @@ const Kernels KERNEL(kernel_table) = {
 #if !REAL_IS_DOUBLE
     .linear_int8 = KERNEL(linear_int8),
     .quantise_rows = KERNEL(quantise_rows),
+    .bf16 = &KERNEL(bf16_table),
 #endif
     COMMON,
 };
@@ -35,6 +36,15 @@ const Kernels KERNEL(kernel_table_amx) = {
     .name = "amx",
     .linear_int8 = KERNEL(linear_int8_amx),
     .quantise_rows = KERNEL(quantise_rows),
+    .bf16 = &KERNEL(bf16_table_amx),
+    COMMON,
+};
+
+const Kernels KERNEL(kernel_table_bf16) = {
+    .name = "vnni",
+    .linear_int8 = KERNEL(linear_int8),
+    .quantise_rows = KERNEL(quantise_rows),
+    .bf16 = &KERNEL(bf16_table_dot),
     COMMON,
 };
 #endif

@@ -16,8 +16,9 @@
  *   v_load(p) v_store(p,a)          16 reals
  *   v_load_part(p,n)                n lanes (above 16: 16) from memory, others 0; touches only those n
  *   v_store_part(p,a,n)             writes only the first n (above 16: 16)
- *   v_load_f16(p) v_load_bf16(p)    16 two-byte floats, exact
+ *   v_load_f16(p) v_load_bf16(p)    16 two-byte floats, exact; v_load_bf16_part(p,n) as above
  *   v_store_f16(p,a)                rounded to nearest even (f32 levels only)
+ *   v_store_bf16(p,a)               the same; a NaN stays one (f32 levels only)
  *   v_add v_sub v_mul v_div v_sqrt
  *   v_fma(a,b,c)                    a·b + c rounded once      v_fnma(a,b,c)   c − a·b rounded once
  *   v_max(a,b) v_min(a,b)           a > b ? a : b and a < b ? a : b in each lane: b when either is NaN
@@ -70,6 +71,18 @@ typedef float real;
 #include "kernels/lanes/vec_avx2.h"
 #else
 #include "kernels/lanes/vec_array.h"
+#endif
+
+#if !REAL_IS_DOUBLE
+/* n (1 …) of sixteen, zeros behind them; touches only those. */
+INLINE vreal v_load_bf16_part(const uint16_t *p, int64_t n)
+{
+    uint16_t part[LANES] = {0};
+    if (n >= LANES)
+        return v_load_bf16(p);
+    memcpy(part, p, (size_t)n * sizeof *p);
+    return v_load_bf16(part);
+}
 #endif
 
 /* Scalar twins, for the few places that work on one element. */

@@ -105,6 +105,12 @@ INLINE void v_store_f16(uint16_t *p, vreal a)
         p[i] = f32_to_f16(a.v[i]);
 }
 
+INLINE void v_store_bf16(uint16_t *p, vreal a)
+{
+    for (int i = 0; i < LANES; i++)
+        p[i] = f32_to_bf16(a.v[i]);
+}
+
 INLINE vreal v_sqrt(vreal a)
 {
     VEC_EACH(vreal, sqrtf(a.v[i]));

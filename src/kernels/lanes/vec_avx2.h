@@ -86,6 +86,22 @@ INLINE void v_store_f16(uint16_t *p, vreal a)
     _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
 }
 
+/* Eight floats as words: half of the last place is added, and a bit more when the result would be odd. */
+INLINE __m256i v_round_bf16(__m256 a)
+{
+    const __m256i bits = _mm256_castps_si256(a), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i sum = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    return _mm256_srli_epi32(_mm256_blendv_epi8(sum, quiet, nan), 16);
+}
+
+INLINE void v_store_bf16(uint16_t *p, vreal a)
+{
+    const __m256i words = _mm256_packus_epi32(v_round_bf16(a.lo), v_round_bf16(a.hi)); /* fours of lo, hi, lo, hi */
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_permute4x64_epi64(words, 0xD8));
+}
+
 INLINE vreal v_add(vreal a, vreal b)
 {
     return (vreal){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
