@@ -1,7 +1,7 @@
 /* Lowering: graph → steps, chains and groups.
  *
  * Nodes are taken in order. Each becomes a step with a partition (how its work is cut); in int8 programs
- * the first product with an activation is preceded by its quantisation. A step that reads nothing the
+ * the first product with an activation is preceded by its quantisation, in bf16 programs by its rounding. A step that reads nothing the
  * current group writes opens a chain of its own in it. One that reads values of the current group
  * joins their chain when the partition is the same (cuts.c), merging chains if it reads from several. Anything
  * else starts a new group: that is where barriers come from. */
@@ -15,7 +15,7 @@ typedef struct {
     Program *p;
     const Graph *g;
     ValueId *value_of;       /* by node; −1: a leaf without memory */
-    ValueId *quantised_of;   /* by node; −1: not quantised so far */
+    ValueId *quantised_of;   /* by node; −1: not quantised so far (or rounded to BF16) */
     int32_t *chain_of_value; /* by value: the chain that writes it */
     size_t chain_of_value_cap;
     int32_t *chain_of_step;
@@ -229,6 +229,28 @@ static bool runs_int8(const Lowering *l, const Node *n)
            form_is_quantised(&l->p->p.weights[input(l, n, 1)->index].form);
 }
 
+/* Which inputs of a node are multiplied as BF16 (bit i): those of its products with a weight that is packed so. */
+static unsigned bf16_inputs(const Lowering *l, const Node *n)
+{
+    const WeightView *w = NULL;
+    unsigned inputs = 1;
+    if (!l->p->p.bf16)
+        return 0;
+    switch (n->op) {
+    case OP_LINEAR:
+    case OP_LINEAR_BACK: w = &l->p->p.weights[input(l, n, 1)->index]; break;
+    case OP_EXPERT_LINEAR:
+    case OP_EXPERT_LINEAR_BACK: w = &l->p->p.weights[input(l, n, 2)->index]; break;
+    case OP_LINEAR_GRAD:
+    case OP_EXPERT_GRAD:
+        w = &l->p->p.weights[n->index];
+        inputs = 3;
+        break;
+    default: return 0;
+    }
+    return w->form.kind == FORM_BF16_PAIRS ? inputs : 0;
+}
+
 /* Element-wise ops follow whoever makes their input in this group, so that no barrier is needed. */
 static Chain cut_like_inputs(const Lowering *l, const Node *n)
 {
@@ -267,6 +289,36 @@ MUST_USE static Status quantised_value(Lowering *l, NodeId x, ValueId *out)
     const Status st = add_step(l, &s, (Chain){.split = SPLIT_ROWS, .rows = v.rows}, 0, &v, 1);
     if (st == ST_OK)
         *out = l->quantised_of[x] = s.out;
+    return st;
+}
+
+/* A value rounded to BF16. `after`: a value that must be there before (−1: none). */
+MUST_USE static Status add_rounding(Lowering *l, Op op, int32_t layer, ValueId x, ValueId after, ValueId *out)
+{
+    Step s = {.op = op, .quantise = true, .bf16 = true, .layer = layer};
+    memset(s.in, -1, sizeof s.in);
+    s.in[0] = x;
+    s.in[1] = after;
+    const Value *from = &l->p->values[x];
+    const Value v = {.in_arena = true, .rows = from->rows, .width = from->width, .element = sizeof(uint16_t)};
+    const int32_t writer = writer_in_group(l, x);
+    const bool columns = writer >= 0 && l->p->chains[writer].split == SPLIT_COLUMNS && l->p->chains[writer].width == v.width;
+    const Chain cut = {.split = columns ? SPLIT_COLUMNS : SPLIT_ROWS, .rows = v.rows, .width = columns ? v.width : 0};
+    s.run = step_round(cut.split);
+    const Status st = add_step(l, &s, cut, 0, &v, 1);
+    *out = s.out;
+    return st;
+}
+
+/* The rounded form of a node's value, made on first use. */
+MUST_USE static Status rounded_value(Lowering *l, NodeId x, ValueId *out)
+{
+    Status st = ST_OK;
+    if (l->quantised_of[x] < 0) {
+        const Node *n = graph_node(l->g, x);
+        st = add_rounding(l, n->op, n->layer, l->value_of[x], -1, &l->quantised_of[x]);
+    }
+    *out = l->quantised_of[x];
     return st;
 }
 
@@ -345,6 +397,11 @@ MUST_USE static Status lower_step(Lowering *l, NodeId id)
     bind_inputs(l, n, &s);
     if (runs_int8(l, n))
         TRY(quantised_value(l, n->inputs[0], &s.in[0]));
+    const unsigned rounded = bf16_inputs(l, n);
+    s.bf16 = rounded != 0;
+    for (int i = 0; i < 2; i++)
+        if (rounded >> i & 1)
+            TRY(rounded_value(l, n->inputs[i], &s.in[i]));
     ValueId sink = -1;
     if (n->kind == VALUE_NONE) {
         TRY(sink_value(l, n->index, &sink));
@@ -370,6 +427,11 @@ out:
 
 /* ---- the loss ---------------------------------------------------------------------------------- */
 
+static bool loss_in_bf16(const Lowering *l, const Node *n)
+{
+    return l->p->p.bf16 && l->p->p.weights[input(l, n, 1)->index].form.kind == FORM_BF16_PAIRS;
+}
+
 /* One step of the loss's loop. */
 MUST_USE static Status loss_step(Lowering *l, NodeId id, Op op, ValueId in0, ValueId in1, Chain cut, unsigned across,
                                  const Value *v, ValueId *out)
@@ -379,6 +441,7 @@ MUST_USE static Status loss_step(Lowering *l, NodeId id, Op op, ValueId in0, Val
     bind_inputs(l, n, &s);
     s.in[0] = in0;
     s.in[1] = in1;
+    s.bf16 = op != OP_CROSS_ENTROPY && loss_in_bf16(l, n);
     s.run = step_function(op, cut.split, false);
     CHECK(s.run);
     const Status st = add_step(l, &s, cut, across, v, v ? 1 : 0);
@@ -391,22 +454,27 @@ MUST_USE static Status loss_step(Lowering *l, NodeId id, Op op, ValueId in0, Val
 MUST_USE static Status lower_loss(Lowering *l, NodeId id)
 {
     const Node *n = graph_node(l->g, id);
-    const ValueId x = l->value_of[n->inputs[0]];
+    const bool bf16 = loss_in_bf16(l, n), back = l->wanted[id] & 1;
+    ValueId x = l->value_of[n->inputs[0]];
     const int64_t V = input(l, n, 1)->shape.dims[0], d = input(l, n, 1)->shape.dims[1];
     const Rows block = {DIM_BLOCK, 1, 1};
     const Value logits = {.in_arena = true, .rows = block, .width = V};
     const Value loss = value_of_shape(&n->shape, VALUE_REAL), dx = value_of_shape(&n->more[0].shape, VALUE_REAL);
     const Chain by_vocab = {.split = SPLIT_COLUMNS, .rows = block, .width = V};
-    const int32_t value0 = l->p->value_count;
     ValueId dlogits, done;
     Status st = ST_OK;
+    if (bf16)
+        TRY(rounded_value(l, n->inputs[0], &x));
+    const int32_t value0 = l->p->value_count;
     TRY(start_group(l));
     Loop loop = {.group0 = current_group(l)};
     TRY(loss_step(l, id, OP_LINEAR, x, -1, by_vocab, 1, &logits, &dlogits));
     TRY(loss_step(l, id, OP_CROSS_ENTROPY, dlogits, -1, (Chain){.split = SPLIT_ROWS, .rows = block}, 1, &loss,
                   &l->value_of[id]));
+    if (bf16 && (back || n->index >= 0))
+        TRY(add_rounding(l, n->op, n->layer, dlogits, l->value_of[id], &dlogits));
     TRY(start_group(l));
-    if (l->wanted[id] & 1)
+    if (back)
         TRY(loss_step(l, id, OP_LINEAR_BACK, dlogits, -1, (Chain){.split = SPLIT_COLUMNS, .rows = block, .width = d}, 1,
                       &dx, &l->more_of[id][0]));
     if (n->index >= 0) {

@@ -71,6 +71,7 @@ typedef struct {
 typedef struct {
     const Kernels *kernels;
     bool int8;                  /* quantised weights meet quantised activations */
+    bool bf16;                  /* weights that are BF16 pairs meet activations rounded to BF16 (kernels/bf16.h) */
     int64_t rows_max;           /* the bucket: memory is laid out for so many rows */
     int64_t logit_rows_max;
     int64_t entries_max;        /* positions that a sequence may reach: scratch of the index; 0: rows_max */

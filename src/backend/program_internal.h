@@ -20,7 +20,7 @@ typedef struct {
 /* A buffer of the arena (or none: leaves have no memory of their own). */
 typedef struct {
     bool in_arena;
-    bool quantised;     /* QuantRows: q, d, sum one behind the other */
+    bool quantised;     /* QuantRows: q, d, sum one behind the other; not so BF16, whose element is 2 bytes */
     ValueId alias;      /* shares the memory of this value; −1: has its own */
     Rows rows;
     int64_t width;      /* elements a row */
@@ -59,7 +59,8 @@ struct Step {
     const float *constant;
     int32_t index; /* tensor row of a sink; which ids */
     int32_t layer;
-    bool quantise; /* this is the quantisation of in[0], not an op of the graph */
+    bool quantise; /* this is the quantisation (bf16: rounding) of in[0], not an op of the graph */
+    bool bf16;     /* a product of BF16 rows */
 };
 
 typedef struct {
@@ -150,6 +151,7 @@ static inline int64_t panels_of(int64_t columns)
 /* steps.c: the function of an op under a split; NULL when there is none. */
 StepFn step_function(Op op, Split split, bool int8);
 StepFn step_quantise(void);
+StepFn step_round(Split split);
 size_t quant_rows_bytes(int64_t rows, int64_t width);
 
 /* cuts.c: how the work of a node is cut; which of its inputs are read across units. */

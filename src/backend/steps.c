@@ -68,6 +68,19 @@ static void quantise_rows(const StepContext *c, const Step *s, int64_t row0, int
     c->k->quantise_rows(&out, value_at(c, s->in[0], row0, 0), K, row1 - row0, K);
 }
 
+static void round_rows(const StepContext *c, const Step *s, int64_t row0, int64_t row1)
+{
+    const int64_t K = value_width(c, s->in[0]);
+    c->k->bf16->round_rows(value_at(c, s->out, row0, 0), K, value_at(c, s->in[0], row0, 0), K, row1 - row0, K);
+}
+
+static void round_columns(const StepContext *c, const Step *s, int64_t panel0, int64_t panel1)
+{
+    const int64_t K = value_width(c, s->in[0]), column = panel0 * PANEL_ROWS;
+    c->k->bf16->round_rows(value_at(c, s->out, 0, column), K, value_at(c, s->in[0], 0, column), K, value_rows(c, s->out),
+                           min64(panel1 * PANEL_ROWS, K) - column);
+}
+
 static void select_rows(const StepContext *c, const Step *s, int64_t row0, int64_t row1)
 {
     const size_t bytes = (size_t)value_width(c, s->out) * c->k->real_bytes;
@@ -231,6 +244,15 @@ static void attend_head_rows(const StepContext *c, const Step *s, int64_t unit0,
 
 /* ---- columns ----------------------------------------------------------------------------------- */
 
+void step_linear(const StepContext *c, const Step *s, const LinearShape *shape, void *y, int64_t ldy, const void *x,
+                 int64_t ldx, const void *bias)
+{
+    if (s->bf16)
+        c->k->bf16->linear(shape, y, ldy, x, ldx, bias, c->scratch);
+    else
+        c->k->linear(shape, y, ldy, x, ldx, bias, c->scratch);
+}
+
 static LinearShape linear_shape(const StepContext *c, const Step *s, int64_t panel0, int64_t panel1)
 {
     const WeightView *w = s->weight[1];
@@ -253,8 +275,8 @@ static void linear_groups(const StepContext *c, const Step *s, int64_t panel0, i
         shape.panels = (const uint8_t *)s->weight[1]->panels + (size_t)g * group_bytes;
         shape.panel0 = max64(panel0 - g * per, 0);
         shape.panel1 = min64(panel1 - g * per, per);
-        c->k->linear(&shape, value_at(c, s->out, 0, g * N), groups * N, value_at(c, s->in[0], 0, g * shape.K),
-                     groups * shape.K, NULL, c->scratch);
+        step_linear(c, s, &shape, value_at(c, s->out, 0, g * N), groups * N, value_at(c, s->in[0], 0, g * shape.K),
+                    groups * shape.K, NULL);
     }
 }
 
@@ -264,8 +286,7 @@ static void linear_columns(const StepContext *c, const Step *s, int64_t panel0, 
     if (s->params.groups > 1)
         linear_groups(c, s, panel0, panel1);
     else
-        c->k->linear(&shape, value_at(c, s->out, 0, 0), shape.N, value_at(c, s->in[0], 0, 0), shape.K, bias_of(s),
-                     c->scratch);
+        step_linear(c, s, &shape, value_at(c, s->out, 0, 0), shape.N, value_at(c, s->in[0], 0, 0), shape.K, bias_of(s));
 }
 
 static void linear_int8_columns(const StepContext *c, const Step *s, int64_t panel0, int64_t panel1)
@@ -305,6 +326,11 @@ static void element_rows(const StepContext *c, const Step *s, int64_t row0, int6
 StepFn step_quantise(void)
 {
     return quantise_rows;
+}
+
+StepFn step_round(Split split)
+{
+    return split == SPLIT_COLUMNS ? round_columns : round_rows;
 }
 
 StepFn step_function(Op op, Split split, bool int8)

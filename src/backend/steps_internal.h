@@ -75,6 +75,20 @@ typedef struct {
 AttentionArgs attention_args(const StepContext *c, const AttentionStep *a, const BatchSequence *q, int64_t h, int64_t head,
                              int64_t heads, int64_t r0, int64_t r1);
 
+/* The products of a step, in float or of BF16 rows as the step says. */
+void step_linear(const StepContext *c, const Step *s, const LinearShape *shape, void *y, int64_t ldy, const void *x,
+                 int64_t ldx, const void *bias);
+void step_linear_back(const StepContext *c, const Step *s, const LinearShape *shape, void *dx, int64_t lddx, const void *dy,
+                      int64_t lddy);
+
+/* dw [n][K] += dyᵀ · x for n0 <= n < n1; dy [M][N] and x [M][ldx] are float or BF16 as the step says. */
+typedef struct {
+    void *dw;
+    const void *dy, *x;
+    int64_t N, K, ldx, M, n0, n1;
+} GradStep;
+void step_weight_grad(const StepContext *c, const Step *s, const GradStep *g);
+
 /* steps_train.c, steps_v4.c: NULL when the op is not theirs. */
 StepFn step_of_training(Op op, Split split);
 StepFn step_of_v4(Op op);

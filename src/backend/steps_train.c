@@ -55,6 +55,23 @@ static void cross_entropy_rows(const StepContext *c, const Step *s, int64_t row0
 
 /* ---- products ---------------------------------------------------------------------------------- */
 
+void step_linear_back(const StepContext *c, const Step *s, const LinearShape *shape, void *dx, int64_t lddx, const void *dy,
+                      int64_t lddy)
+{
+    if (s->bf16)
+        c->k->bf16->linear_back(shape, dx, lddx, dy, lddy, c->scratch);
+    else
+        c->k->grad->linear_back(shape, dx, lddx, dy, lddy, c->scratch);
+}
+
+void step_weight_grad(const StepContext *c, const Step *s, const GradStep *g)
+{
+    if (s->bf16)
+        c->k->bf16->weight_grad(g->dw, g->K, g->dy, g->N, g->x, g->ldx, g->M, g->n0, g->n1, g->K, c->scratch);
+    else
+        c->k->grad->weight_grad(g->dw, g->K, g->dy, g->N, g->x, g->ldx, g->M, g->n0, g->n1, g->K, c->scratch);
+}
+
 static void linear_back_columns(const StepContext *c, const Step *s, int64_t panel0, int64_t panel1)
 {
     const WeightView *w = s->weight[1];
@@ -63,8 +80,8 @@ static void linear_back_columns(const StepContext *c, const Step *s, int64_t pan
     for (int64_t g = panel0 / per; g < groups && g * per < panel1; g++) {
         const LinearShape shape = {&w->form, (const uint8_t *)w->panels + (size_t)g * group_bytes, N, w->K,
                                    max64(panel0 - g * per, 0), min64(panel1 - g * per, per), value_rows(c, s->in[0])};
-        c->k->grad->linear_back(&shape, value_at(c, s->out, 0, g * w->K), groups * w->K,
-                                value_at(c, s->in[0], 0, g * N), groups * N, c->scratch);
+        step_linear_back(c, s, &shape, value_at(c, s->out, 0, g * w->K), groups * w->K, value_at(c, s->in[0], 0, g * N),
+                         groups * N);
     }
 }
 
@@ -73,9 +90,9 @@ static void linear_grad_columns(const StepContext *c, const Step *s, int64_t pan
     const int64_t groups = max64(s->params.groups, 1), N = value_width(c, s->in[0]), ldx = value_width(c, s->in[1]);
     const int64_t K = ldx / groups, per = N / groups, n0 = panel0 * PANEL_ROWS, n1 = min64(panel1 * PANEL_ROWS, N);
     for (int64_t g = n0 / per; g < groups && g * per < n1; g++)
-        c->k->grad->weight_grad(c->gradients[s->index], K, value_at(c, s->in[0], 0, 0), N,
-                                value_at(c, s->in[1], 0, g * K), ldx, value_rows(c, s->in[0]), max64(n0, g * per),
-                                min64(n1, (g + 1) * per), K, c->scratch);
+        step_weight_grad(c, s,
+                         &(GradStep){c->gradients[s->index], value_at(c, s->in[0], 0, 0), value_at(c, s->in[1], 0, g * K), N,
+                                     K, ldx, value_rows(c, s->in[0]), max64(n0, g * per), min64(n1, (g + 1) * per)});
 }
 
 /* ---- sums over rows ---------------------------------------------------------------------------- */

@@ -338,9 +338,9 @@ static void expert_linear_units(const StepContext *c, const Step *s, int64_t uni
         if (e.slots == 0)
             continue;
         if (back)
-            c->k->grad->linear_back(&shape, y, out, x, in, c->scratch);
+            step_linear_back(c, s, &shape, y, out, x, in);
         else
-            c->k->linear(&shape, y, out, x, in, NULL, c->scratch);
+            step_linear(c, s, &shape, y, out, x, in, NULL);
     }
 }
 
@@ -351,9 +351,10 @@ static void expert_grad_units(const StepContext *c, const Step *s, int64_t unit0
     const int32_t *offsets = value_at(c, s->in[2], 0, 0);
     for (ExpertPart e; next_expert(&e, offsets, panels_of(N), &unit0, unit1);)
         if (e.slots > 0)
-            c->k->grad->weight_grad(c->gradients[s->index + e.expert * EXPERT_STRIDE], K,
-                                    value_at(c, s->in[0], e.slot0, 0), N, value_at(c, s->in[1], e.slot0, 0), K, e.slots,
-                                    e.panel0 * PANEL_ROWS, min64(e.panel1 * PANEL_ROWS, N), K, c->scratch);
+            step_weight_grad(c, s,
+                             &(GradStep){c->gradients[s->index + e.expert * EXPERT_STRIDE], value_at(c, s->in[0], e.slot0, 0),
+                                         value_at(c, s->in[1], e.slot0, 0), N, K, K, e.slots, e.panel0 * PANEL_ROWS,
+                                         min64(e.panel1 * PANEL_ROWS, N)});
 }
 
 static void combine_rows(const StepContext *c, const Step *s, int64_t row0, int64_t row1)

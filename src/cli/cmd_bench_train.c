@@ -59,6 +59,7 @@ static int run_bench_train(Cli *cli)
         .steps = cli_int(cli, "steps", 0),
         .threads = (int)cli_int(cli, "threads", 0),
         .recompute = cli_flag(cli, "recompute"),
+        .bf16 = cli_flag(cli, "bf16"),
     };
     const Status st = bench_train_run(&r, &p, &err);
     if (st != ST_OK)
@@ -75,6 +76,7 @@ static const CliOption options[] = {
      .help = "tokens of a sequence (default: the recipe's, or 256)"},
     {.name = "steps", .letter = 'n', .kind = OPT_INT, .value = "N", .min = 1, .max = 1000, .help = "steps measured, behind a first one (default 5)"},
     {.name = "recompute", .kind = OPT_FLAG, .help = "compute layers twice instead of keeping what they found"},
+    {.name = "bf16", .kind = OPT_FLAG, .help = "multiply factors rounded to BF16, as train.compute: bf16 does"},
     {.name = "threads", .letter = 't', .kind = OPT_INT, .value = "N", .min = 1, .max = 64, .help = "threads to compute with"},
     CLI_OPTION_JSON,
     {0},

@@ -216,6 +216,7 @@ Status model_lower(const Model *m, int64_t rows_max, int64_t logit_rows_max, int
     const LowerParams p = {
         .kernels = m->kernels,
         .int8 = m->mode == MODE_INT8,
+        .bf16 = m->mode == MODE_F32, /* over a learner whose weights are such pairs; files have none */
         .rows_max = rows_max,
         .logit_rows_max = logit_rows_max,
         .entries_max = context,

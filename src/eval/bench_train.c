@@ -91,6 +91,7 @@ MUST_USE static Status open_all(Bench *b, Error *err)
     b->params.sequences = b->batch;
     b->params.length = b->length;
     b->params.recompute = b->p->recompute;
+    b->params.bf16 = b->p->bf16;
     TRY(learner_create(&b->learner, &b->spec, &b->params, b->kernels, b->pool, err));
     params_initialise(learner_params(b->learner), 1);
     learner_refresh(b->learner);
@@ -180,7 +181,7 @@ MUST_USE static Status measure(BenchTrainResult *r, Bench *b, Error *err)
     r->pass_seconds = median(b->passes, b->steps);
     r->optimiser_seconds = r->step_seconds - r->pass_seconds;
     r->gflops = learner_flops(b->learner, b->rows) / r->pass_seconds / 1e9;
-    r->peak_gflops = peaks.flops / 1e9;
+    r->peak_gflops = (b->p->bf16 ? peaks.bf16_flops : peaks.flops) / 1e9;
 out:
     return st;
 }

@@ -13,6 +13,7 @@ typedef struct {
     int64_t steps;      /* measured, behind one that is not; 0: 5 */
     int threads;        /* 0: all processors this process may use */
     bool recompute;
+    bool bf16;          /* products of BF16 factors */
 } BenchTrainParams;
 
 typedef struct {

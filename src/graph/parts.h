@@ -55,6 +55,7 @@ typedef struct {
     TensorInit init;
     double init_std;
     bool trainable; /* has a gradient from the loss of tokens */
+    bool float_only; /* a matrix whose products decide or mix, and stay float when others are of BF16 */
     char saved_name[TENSOR_NAME_MAX]; /* in checkpoints that we write (never a slice) */
     int64_t paired_head; /* rows are heads of so many with rotary pairs as neighbours, and saved half a head apart; 0: no */
     int32_t layer; /* −1: none */

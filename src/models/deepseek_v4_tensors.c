@@ -62,6 +62,14 @@ static TensorRow matrix(const Table *t, int64_t n, int64_t k)
                        .init = INIT_NORMAL, .init_std = t->c->init_std, .trainable = true};
 }
 
+/* Of routers and hyper-connections: few numbers, on which a small error has a large effect. */
+static TensorRow float_matrix(const Table *t, int64_t n, int64_t k)
+{
+    TensorRow row = matrix(t, n, k);
+    row.float_only = true;
+    return row;
+}
+
 static TensorRow vector(const Table *t, int64_t n, TensorRole role, TensorInit init)
 {
     return (TensorRow){.uses = USE_VECTOR, .ndim = 1, .dims = {n}, .layer = t->layer, .role = role, .init = init,
@@ -96,7 +104,7 @@ MUST_USE static Status add_hyper(const Table *t, const char *site, V4Hyper *out)
         snprintf(module[i], sizeof module[i], "%s_hc.%s", site, parts[i]);
     }
     Status st = ST_OK;
-    TRY(add(t, matrix(t, n, M * t->spec->hidden), release[0], module[0], &out->fn));
+    TRY(add(t, float_matrix(t, n, M * t->spec->hidden), release[0], module[0], &out->fn));
     TRY(add(t, vector(t, 3, ROLE_VECTOR, INIT_ONE), release[1], module[1], &out->scale));
     TRY(add(t, vector(t, n, ROLE_VECTOR, INIT_ZERO), release[2], module[2], &out->base));
 out:
@@ -106,7 +114,7 @@ out:
 MUST_USE static Status add_head_hyper(const Table *t, V4Hyper *out)
 {
     const int64_t M = t->c->streams;
-    const TensorRow rows[] = {matrix(t, M, M * t->spec->hidden), vector(t, 1, ROLE_VECTOR, INIT_ONE),
+    const TensorRow rows[] = {float_matrix(t, M, M * t->spec->hidden), vector(t, 1, ROLE_VECTOR, INIT_ONE),
                               vector(t, M, ROLE_VECTOR, INIT_ZERO)};
     static const char *const parts[] = {"fn", "scale", "base"};
     int32_t *const outs[] = {&out->fn, &out->scale, &out->base};
@@ -208,7 +216,7 @@ MUST_USE static Status add_router(const Table *t, V4Layer *l)
                            .id_limit = c->experts, .role = ROLE_IDS, .init = INIT_CHOICES};
     Status st = ST_OK;
     bias.trainable = false;
-    TRY(add(t, matrix(t, c->experts, t->spec->hidden), "ffn.gate.weight", "mlp.gate.weight", &l->gate));
+    TRY(add(t, float_matrix(t, c->experts, t->spec->hidden), "ffn.gate.weight", "mlp.gate.weight", &l->gate));
     if (l->hashed)
         TRY(add(t, ids, "ffn.gate.tid2eid", "mlp.gate.tid2eid", &l->gate_ids));
     else

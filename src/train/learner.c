@@ -33,7 +33,7 @@ OptimiserParams learner_optimiser(const Recipe *r)
 
 MUST_USE static Status make_pass(const Learner *l, bool gradients, Pass **out, Error *err)
 {
-    const LowerParams lower = {.kernels = l->k, .weights = params_views(l->params), .parts = l->spec->parts,
+    const LowerParams lower = {.kernels = l->k, .bf16 = l->p.bf16, .weights = params_views(l->params), .parts = l->spec->parts,
                                .part_count = l->spec->part_count, .state_type = DT_F32, .constants = l->constants};
     const BuildParams build = {.loss = true, .balance_alpha = l->p.balance_alpha, .length = l->p.length};
     Graph g;
@@ -56,7 +56,7 @@ MUST_USE static Status create_parts(Learner *l, Error *err)
         return error_set(err, ST_NOMEM, "no memory for constants");
     for (int32_t i = 0; i < l->spec->constant_count; i++)
         l->constants[i] = l->spec->constants[i].data;
-    TRY(params_create(&l->params, l->spec, l->p.optimiser.muon, err));
+    TRY(params_create(&l->params, l->spec, &(ParamsKind){.muon = l->p.optimiser.muon, .bf16 = l->p.bf16}, err));
     TRY(optimiser_create(&l->optimiser, l->params, &l->p.optimiser, l->k, l->pool, err));
     TRY(make_pass(l, true, &l->pass, err));
     TRY(make_pass(l, false, &l->evaluation, err));

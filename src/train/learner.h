@@ -17,6 +17,7 @@ typedef struct {
     int64_t rows, sequences; /* of a batch, at most */
     int64_t length;         /* of a sequence, at most */
     bool recompute;
+    bool bf16;              /* products of BF16 factors, see kernels/bf16.h */
 } LearnerParams;
 
 /* The optimiser that a recipe describes. */

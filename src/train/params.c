@@ -48,6 +48,11 @@ static size_t panels_bytes(const WeightView *v, const TensorRow *row)
 
 /* ---- memory ------------------------------------------------------------------------------------ */
 
+static PackForm form_of_row(const TensorRow *row, bool bf16)
+{
+    return bf16 && !row->float_only ? form_bf16_pairs() : form_of_dtype(DT_F32);
+}
+
 /* How many of (master, gradient, first, second) a row has. */
 static int blocks_of(const TensorRow *row, bool muon)
 {
@@ -76,16 +81,16 @@ static size_t row_numbers(const Param *q, bool muon)
 }
 
 /* Fill views but for the pointers, and add up what memory is needed. */
-static void measure(Params *p, bool muon, size_t *numbers, size_t *ids)
+static void measure(Params *p, const ParamsKind *kind, size_t *numbers, size_t *ids)
 {
     for (int32_t i = 0; i < p->spec->tensor_count; i++) {
         const TensorRow *row = &p->spec->tensors[i];
         Param *q = &p->items[i];
         WeightView *v = &p->views[i];
         *q = (Param){.row = row, .count = row->dims[0] * columns_of(row)};
-        *v = (WeightView){.N = row->dims[0], .K = columns_of(row), .stored_type = DT_F32, .form = form_of_dtype(DT_F32),
+        *v = (WeightView){.N = row->dims[0], .K = columns_of(row), .stored_type = DT_F32, .form = form_of_row(row, kind->bf16),
                           .groups = groups_of(row)};
-        *numbers += row_numbers(q, muon);
+        *numbers += row_numbers(q, kind->muon);
         *ids += row->role == ROLE_IDS ? (size_t)q->count : 0;
         p->panel_bytes += is_matrix(row) ? panels_bytes(v, row) : 0;
     }
@@ -113,7 +118,7 @@ static void place(Params *p, bool muon)
     }
 }
 
-MUST_USE static Status allocate(Params *p, bool muon, Error *err)
+MUST_USE static Status allocate(Params *p, const ParamsKind *kind, Error *err)
 {
     const size_t count = (size_t)p->spec->tensor_count;
     size_t numbers = 0, ids = 0;
@@ -123,7 +128,7 @@ MUST_USE static Status allocate(Params *p, bool muon, Error *err)
     p->wanted = mem_alloc(count, sizeof *p->wanted);
     if (!p->items || !p->views || !p->gradients || !p->wanted)
         return error_set(err, ST_NOMEM, "no memory for the table of %zu parameters", count);
-    measure(p, muon, &numbers, &ids);
+    measure(p, kind, &numbers, &ids);
     p->numbers_bytes = numbers * sizeof *p->numbers;
     p->numbers = mem_alloc_pages(p->numbers_bytes);
     p->panels = mem_alloc_pages(p->panel_bytes);
@@ -131,17 +136,17 @@ MUST_USE static Status allocate(Params *p, bool muon, Error *err)
     if (!p->numbers || !p->panels || !p->ids)
         return error_set(err, ST_NOMEM, "no memory for the parameters: %zu MB, with gradients and optimiser state",
                          (p->numbers_bytes + p->panel_bytes) >> 20);
-    place(p, muon);
+    place(p, kind->muon);
     return ST_OK;
 }
 
-Status params_create(Params **out, const ModelSpec *spec, bool muon, Error *err)
+Status params_create(Params **out, const ModelSpec *spec, const ParamsKind *kind, Error *err)
 {
     Params *p = mem_alloc(1, sizeof *p);
     if (!p)
         return error_set(err, ST_NOMEM, "no memory for the parameters");
     p->spec = spec;
-    const Status st = allocate(p, muon, err);
+    const Status st = allocate(p, kind, err);
     if (st == ST_OK)
         *out = p;
     else

@@ -53,7 +53,7 @@ static void measure_machine(Trainer *t)
     Peaks peaks;
     Error ignored;
     if (t->p->progress && peaks_measure(&peaks, t->kernels, t->pool, &ignored) == ST_OK)
-        t->peak_flops = peaks.flops;
+        t->peak_flops = t->recipe.train.compute == RECIPE_BF16 ? peaks.bf16_flops : peaks.flops;
 }
 
 MUST_USE static Status open_run(Trainer *t, Error *err)

@@ -299,6 +299,7 @@ MUST_USE static Status open_learner(Trainer *t, Error *err)
         .sequences = r->train.batch * r->train.length, /* documents may be as short as one token */
         .length = r->train.length,
         .recompute = r->train.recompute,
+        .bf16 = r->train.compute == RECIPE_BF16,
     };
     return learner_create(&t->learner, &t->spec, &params, t->kernels, t->pool, err);
 }

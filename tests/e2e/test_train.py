@@ -117,12 +117,12 @@ def test_threads_change_no_bit(place):
     assert len(found) == 1
 
 
-def kill_and_resume(place, out, threads, seed):
+def kill_and_resume(place, out, threads, seed, *flags):
     """Start again and again, each time killed at some moment, until a run ends by itself. How often it was killed."""
     rng = random.Random(seed)
     kills = 0
     for attempt in range(40):
-        command = [PLUMB, "train", "recipe.yaml", "--out", out, "--threads", str(threads), "--resume"]
+        command = [PLUMB, "train", "recipe.yaml", "--out", out, "--threads", str(threads), "--resume", *flags]
         p = subprocess.Popen(command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             p.wait(timeout=rng.uniform(0.05, 0.9) if kills < 10 else 120)
@@ -145,6 +145,31 @@ def test_killed_ten_times_it_ends_in_the_same_bits(place):
         assert digests(place / f"killed{threads}") == digests(place / "straight")
         seen = [m["step"] for m in metrics(place / f"killed{threads}")]
         assert seen == list(range(1, 25))
+
+
+BF16 = "--set", "train.compute=bf16"
+
+
+def test_in_bf16_threads_and_kills_change_no_bit_either(place):
+    found = set()
+    for threads in 1, 2, 3:
+        assert train(place, f"run{threads}", "--threads", threads, *BF16).returncode == 0
+        found.add(digests(place / f"run{threads}"))
+    assert len(found) == 1
+    assert kill_and_resume(place, "killed", 2, 5, *BF16) >= 10
+    assert digests(place / "killed") in found
+    assert train(place, "float", "--threads", 2).returncode == 0
+    assert digests(place / "float") not in found
+
+
+def test_in_bf16_a_model_learns_as_in_f32(place):
+    steps = "--set", "train.steps=50"
+    assert train(place, "rounded", *steps, *BF16, "--set", "evaluate.samples=1").returncode == 0
+    assert train(place, "float", *steps).returncode == 0
+    losses = [[m["loss"] for m in metrics(place / run)] for run in ("rounded", "float")]
+    assert losses[1][-1] < losses[1][0] - 0.5
+    for rounded, exact in zip(*losses):
+        assert abs(rounded - exact) < 0.01 * exact
 
 
 def test_a_run_goes_on_where_more_steps_are_asked_for(place):

@@ -18,22 +18,22 @@ enum { VOCAB = 23, ROWS = 128, SEQUENCES = 8 }; /* ids that all tiny models have
 
 static const struct {
     const char *directory;
-    bool mtp;
-} models[] = {{LLAMA, false}, {V4, false}, {V4_MTP, true}};
+    bool mtp, bf16;
+} models[] = {{LLAMA, false, false}, {V4, false, false}, {V4_MTP, true, false}, {V4_MTP, true, true}, {LLAMA, false, true}};
 enum { MODELS = sizeof models / sizeof *models };
 
-static LearnerParams params_of(bool recompute)
+static LearnerParams params_of(bool recompute, bool bf16)
 {
     return (LearnerParams){.optimiser = {.muon = true, .adamw_lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-20,
                                          .adamw_decay = 0.1, .muon_lr = 1e-3, .muon_decay = 0.1,
                                          .muon_params = {0.95, 0.18, 5}, .balance_speed = 0.001},
                            .balance_alpha = 0.01, .rows = ROWS, .sequences = SEQUENCES, .length = 40,
-                           .recompute = recompute};
+                           .recompute = recompute, .bf16 = bf16};
 }
 
 static void open_model(Bench *b, int model, bool recompute, int threads)
 {
-    const LearnerParams p = params_of(recompute);
+    const LearnerParams p = params_of(recompute, models[model].bf16);
     bench_open(b, models[model].directory, models[model].mtp, &p, threads);
 }
 
@@ -235,10 +235,44 @@ static void threads_change_no_bit(void **state)
 }
 
 /* The second loss weighs nothing: what the main model has is as if there were no block for it. */
+/* In BF16 the same model has nearly the same gradients, but not the same: something is rounded. What is float_only keeps
+ * its weights. */
+static void products_of_bf16_are_near_those_of_floats(void **state)
+{
+    (void)state;
+    static const int none[1];
+    for (int m = 0; m < MODELS; m++) {
+        if (models[m].bf16)
+            continue;
+        const LearnerParams p = params_of(false, true);
+        Bench exact, rounded;
+        open_model(&exact, m, false, 2);
+        bench_open(&rounded, models[m].directory, models[m].mtp, &p, 2);
+        Step x = step_of(&exact, none, 0), y = step_of(&rounded, none, 0);
+        double size = 0, error = 0;
+        for (size_t i = 0; i < x.count; i++) {
+            const double a = (double)x.data[i], b = (double)y.data[i];
+            size += a * a;
+            error += (a - b) * (a - b);
+        }
+        if (!(error > 0 && sqrt(error / size) < 0.03 && fabs(x.losses[0] - y.losses[0]) < 2e-3 * x.losses[0]))
+            fail_msg("%s: gradients differ by %.4f of their size, losses are %.6f and %.6f", models[m].directory,
+                     sqrt(error / size), x.losses[0], y.losses[0]);
+        const WeightView *views = params_views(learner_params(rounded.learner));
+        for (int32_t i = 0; i < rounded.spec.tensor_count; i++)
+            if (rounded.spec.tensors[i].uses & USE_MATRIX)
+                assert_int_equal(views[i].form.kind, rounded.spec.tensors[i].float_only ? FORM_F32 : FORM_BF16_PAIRS);
+        step_free(&x);
+        step_free(&y);
+        bench_close(&exact);
+        bench_close(&rounded);
+    }
+}
+
 static void a_second_loss_of_weight_zero_is_none(void **state)
 {
     (void)state;
-    const LearnerParams p = params_of(false);
+    const LearnerParams p = params_of(false, false);
     Bench plain, both;
     bench_open(&plain, V4_MTP, false, &p, 1);
     bench_open(&both, V4_MTP, true, &p, 1);
@@ -298,7 +332,7 @@ static void every_failing_allocation_is_survived(void **state)
     for (int m = 0; m < MODELS; m++) {
         Bench b;
         open_model(&b, m, false, 1);
-        const LearnerParams p = params_of(true);
+        const LearnerParams p = params_of(true, models[m].bf16);
         Status st = ST_NOMEM;
         for (int64_t fail = 1; st != ST_OK; fail++) {
             Learner *l = NULL;
@@ -413,6 +447,7 @@ int main(void)
         cmocka_unit_test(an_evaluation_finds_the_loss_of_training),
         cmocka_unit_test(recomputation_changes_no_bit),
         cmocka_unit_test(threads_change_no_bit),
+        cmocka_unit_test(products_of_bf16_are_near_those_of_floats),
         cmocka_unit_test(a_second_loss_of_weight_zero_is_none),
         cmocka_unit_test(steps_allocate_nothing),
         cmocka_unit_test(every_failing_allocation_is_survived),
