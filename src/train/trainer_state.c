@@ -149,6 +149,9 @@ MUST_USE static Status take_weights(Param *p, const Checkpoint *c, Error *err)
         for (int64_t j = 0; j < p->count; j++) {
             int64_t id;
             memcpy(&id, (const char *)e->data + (size_t)j * sizeof id, sizeof id);
+            if (id < 0 || id >= p->row->id_limit)
+                return error_set(err, ST_CORRUPT, "'%s': '%s' has the id %lld, expected 0 to %lld", checkpoint_path(c),
+                                 p->row->saved_name, (long long)id, (long long)p->row->id_limit - 1);
             p->ids[j] = (int32_t)id;
         }
         return ST_OK;

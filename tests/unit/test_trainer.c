@@ -316,6 +316,79 @@ static void every_failing_allocation_is_survived(void **state)
     }
 }
 
+/* ---- steps that are left out ---- */
+
+typedef struct {
+    int left_out;
+} Log;
+
+static void count_line(void *arg, const char *line)
+{
+    Log *l = arg;
+    l->left_out += strstr(line, " left out: ") != NULL;
+}
+
+/* More than two deviations above the mean is a spike: some steps, once there are enough to compare. */
+static Status run_skipping(const Place *p, World *w, int steps, int stop, Log *log, Error *err)
+{
+    char set[32], stopping[32];
+    const char *const sets[] = {"data.text=/text.txt", "spike.limit=2", "spike.window=32", "checkpoint.every=20", set, stopping};
+    snprintf(set, sizeof set, "train.steps=%d", steps);
+    snprintf(stopping, sizeof stopping, "spike.stop=%d", stop);
+    const TrainerParams params = {.recipe = p->recipe, .sets = sets, .set_count = 6, .out = "/run", .resume = true,
+                                  .threads = 1, .fs = &w->files, .log = count_line, .arg = log};
+    *err = (Error){0};
+    return trainer_run(&params, err);
+}
+
+static int count_in_metrics(World *w, const char *text)
+{
+    uint8_t *data = NULL;
+    size_t size = 0;
+    int count = 0;
+    assert_int_equal(files_read(&w->files, &data, &size, "/run/metrics.jsonl", 1 << 20, NULL), ST_OK);
+    for (const char *at = (const char *)data; (at = strstr(at, text)); at++)
+        count++;
+    mem_free(data);
+    return count;
+}
+
+static void steps_left_out_are_logged_and_outlast_a_stop(void **state)
+{
+    const Place *p = *state;
+    World *w = new_world(1), *parts = new_world(1);
+    Log log = {0}, log_parts = {0};
+    Error err;
+    if (run_skipping(p, w, 60, 100, &log, &err) != ST_OK)
+        fail_msg("%s", err.msg);
+    for (int steps = 36; steps <= 60; steps += 8)
+        assert_int_equal(run_skipping(p, parts, steps, 100, &log_parts, &err), ST_OK);
+    if (log.left_out < 3 || log.left_out > 20)
+        fail_msg("%d steps were left out", log.left_out);
+    assert_int_equal(count_in_metrics(w, "\"skipped\":"), log.left_out);
+    assert_int_equal(count_in_metrics(parts, "\"skipped\":"), log.left_out);
+    assert_int_equal(log_parts.left_out, log.left_out);
+    Result want = result_of(w, 60);
+    assert_result("steps", 60, parts, 60, &want);
+    result_free(&want);
+    world_destroy(w);
+    world_destroy(parts);
+}
+
+static void too_many_left_out_end_the_run_behind_a_checkpoint(void **state)
+{
+    const Place *p = *state;
+    World *w = new_world(1);
+    Log log = {0};
+    Error err;
+    assert_int_equal(run_skipping(p, w, 60, 1, &log, &err), ST_INVALID);
+    assert_non_null(strstr(err.msg, "1 steps one after the other were left out"));
+    assert_int_equal(log.left_out, 1);
+    Result r = result_of(w, 20);
+    result_free(&r);
+    world_destroy(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +397,8 @@ int main(void)
         cmocka_unit_test(a_failing_call_is_an_error_and_loses_nothing),
         cmocka_unit_test(a_full_disk_is_an_error_and_loses_nothing),
         cmocka_unit_test(every_failing_allocation_is_survived),
+        cmocka_unit_test(steps_left_out_are_logged_and_outlast_a_stop),
+        cmocka_unit_test(too_many_left_out_end_the_run_behind_a_checkpoint),
     };
     return cmocka_run_group_tests(tests, open_place, close_place);
 }
