@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 enum { WINDOW = 40 };
+static const double not_a_number = (double)NAN, infinite = (double)INFINITY;
 
 static SpikeRule rule_of(double limit)
 {
@@ -34,7 +35,8 @@ static void take_ordinary(SpikeRule *s, int64_t steps)
 static void what_is_not_finite_never_counts(void **state)
 {
     (void)state;
-    static const double cases[][2] = {{NAN, 1}, {INFINITY, 1}, {-INFINITY, 1}, {2, NAN}, {2, INFINITY}, {NAN, NAN}};
+    const double cases[][2] = {{not_a_number, 1}, {infinite, 1}, {-infinite, 1},
+                               {2, not_a_number}, {2, infinite}, {not_a_number, infinite}};
     for (int limit = 0; limit <= 6; limit += 6) {
         SpikeRule s = rule_of(limit);
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -90,7 +92,7 @@ static void no_limit_leaves_out_only_what_is_not_finite(void **state)
     SpikeRule s = rule_of(0);
     take_ordinary(&s, 3 * WINDOW);
     assert_null(spike_judge(&s, 1e300, 1e300));
-    assert_non_null(spike_judge(&s, NAN, 1));
+    assert_non_null(spike_judge(&s, not_a_number, 1));
     spike_free(&s);
 }
 
