@@ -1,4 +1,6 @@
 /* The loop of a run: see trainer.h. */
+#include "train/trainer.h"
+
 #include "train/trainer_internal.h"
 
 #include "base/clock.h"
