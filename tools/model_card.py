@@ -259,6 +259,7 @@ def card(a):
     step = read_json(os.path.join(latest, "trainer", "manifest.json"))["step"]
     used = read_json(os.path.join(latest, "trainer", "recipe.json"))
     rows = read_metrics(os.path.join(a.run, "metrics.jsonl"), step)
+    context = read_json(os.path.join(a.model, "config.json"))["max_position_embeddings"]
     evaluations = [read_json(p) for p in a.eval]
     results = collect(evaluations, name)
     sets = differences(read_recipe(a.recipe), used)
@@ -294,10 +295,10 @@ def card(a):
             "To check the numbers (the same problems, and so the same counts, on every machine):", "", "```sh"]
     out += [command(e, name) for e in evaluations]
     out += ["```", "", "## What it cannot do", "",
-            "- Anything but the kinds of problems above: no division, no fractions or decimals, no negative numbers, no algebra,",
-            "  no conversation, no facts. It knows English wordings only, and each question by itself: it was not trained on",
-            "  conversations of several turns.",
-            f"- Longer problems: it was trained on texts of at most {used['train.length']} tokens."]
+            "- Anything but the kinds of problems above: no division, no fractions or decimals, no algebra, no conversation,",
+            "  no facts. It knows English wordings only.",
+            "- Long sessions: its training has conversations of up to three questions, the measurements one, in texts of at most",
+            f"  {used['train.length']} tokens; its context holds {context} tokens."]
     low = weak(results)
     if low:
         out += ["- Below 95 % here: " + "; ".join(low) + "."]
