@@ -36,7 +36,7 @@ typedef struct {
     Dtype type; /* DT_F32, DT_F16; DT_F64 in f64 programs */
     int64_t value_pad;
     size_t head_bytes, page_bytes; /* of one head in a page, of a page of all heads */
-    size_t value_offset;           /* of the values behind the keys of a head */
+    size_t value_offset;           /* of the values behind the keys of a head; STATE_KEYS has none */
 } StateLayout;
 
 StateLayout state_layout(const StatePart *part, Dtype type);

@@ -135,10 +135,11 @@ static void write_page(const StepContext *c, const Step *s, void *page, int64_t 
     const StateLayout layout = layout_of(c, s->part[0]);
     const int64_t ld = value_width(c, s->in[1]), d = c->program->p.parts[s->part[0]].head_dim;
     const ValueId values = s->in[2] >= 0 ? s->in[2] : s->in[1];
+    const bool alone = c->program->p.parts[s->part[0]].kind == STATE_KEYS;
     for (int64_t h = h0; h < h1; h++) {
         const size_t keys = (size_t)h * layout.head_bytes;
-        c->k->kv_write(page, keys, keys + layout.value_offset, layout.type, entry, rows,
-                       value_at(c, s->in[1], r0, h * d), ld, value_at(c, values, r0, h * d), ld, d);
+        c->k->kv_write(page, keys, keys + layout.value_offset, layout.type, entry, rows, value_at(c, s->in[1], r0, h * d),
+                       ld, alone ? NULL : value_at(c, values, r0, h * d), ld, d);
     }
 }
 
@@ -363,6 +364,7 @@ StateLayout state_layout(const StatePart *part, Dtype type)
     }
     const size_t element = dtype_row_bytes(type, 1);
     const size_t keys = (size_t)(part->head_dim * ATTENTION_PAGE) * element;
-    const size_t head = keys + (size_t)(ATTENTION_PAGE * pad) * element;
+    const size_t values = part->kind == STATE_KEYS ? 0 : (size_t)(ATTENTION_PAGE * pad) * element;
+    const size_t head = keys + values;
     return (StateLayout){type, pad, head, head * (size_t)part->kv_heads, keys};
 }

@@ -137,6 +137,7 @@ static void compress_entry(const StepContext *c, const Step *s, const BatchSeque
     const WeightView *gain = s->weight[4];
     const StateLayout layout = layout_of(c, s->part[0]);
     const int64_t width = gain->N, rot = s->params.rot;
+    const bool alone = c->program->p.parts[s->part[0]].kind == STATE_KEYS;
     void *e = c->scratch;
     Pool pool;
     pool_open(&pool, c, s, 1, q, j);
@@ -144,7 +145,7 @@ static void compress_entry(const StepContext *c, const Step *s, const BatchSeque
     c->k->rmsnorm_rows(e, width, e, width, gain->vector, 1, width, s->params.eps);
     turn_entry(c, s, e, width, rot, j * s->params.tokens, false);
     c->k->kv_write(q->part_pages[s->part[0]][j / ATTENTION_PAGE], 0, layout.value_offset, layout.type, j % ATTENTION_PAGE,
-                   1, e, width, e, width, width);
+                   1, e, width, alone ? NULL : e, width, width);
 }
 
 static void compress_sequences(const StepContext *c, const Step *s, int64_t unit0, int64_t unit1)

@@ -80,7 +80,7 @@ typedef struct {
 
     /* Write rows of keys and values into their page (see AttentionArgs for the layout): row r of k and v
      * [rows][head_dim] goes to entry entry0 + r of the page; rows stay inside the page. Float16 rounds to
-     * nearest even. Padding of values is not written. */
+     * nearest even. Padding of values is not written. v NULL: keys alone, and the page has no room for values. */
     void (*kv_write)(void *page, size_t key_offset, size_t value_offset, Dtype kv_type, int64_t entry0,
                      int64_t rows, const void *k, int64_t ldk, const void *v, int64_t ldv,
                      int64_t head_dim);

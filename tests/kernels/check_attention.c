@@ -427,11 +427,12 @@ static void kv_write(Run *run)
         Cache c = cache_of(level, &w, w.keys, CANARY);
         Guarded expected = guarded(c.page[0].bytes);
         Guarded k = reals_of(level, w.k, s.rows * s.head_dim), v = reals_of(level, w.v, s.rows * s.head_dim);
+        const int kinds = i % 3 == 0 ? 1 : 2; /* keys alone, or values too */
         level->k->kv_write(c.page[0].p, c.key_offset, c.value_offset, s.kv_type, entry, s.rows, k.p, s.head_dim,
-                           v.p, s.head_dim, s.head_dim);
+                           kinds == 2 ? v.p : NULL, s.head_dim, s.head_dim);
         for (int64_t r = 0; r < s.rows; r++)
             for (int64_t d = 0; d < s.head_dim; d++)
-                for (int value = 0; value < 2; value++) {
+                for (int value = 0; value < kinds; value++) {
                     const float x = (value ? w.v : w.k)[r * s.head_dim + d];
                     const int64_t at = value ? (entry + r) * c.pad + d : d * ATTENTION_PAGE + entry + r;
                     uint8_t *const p = expected.p + (value ? c.value_offset : c.key_offset) +

@@ -372,6 +372,16 @@ static void running_allocates_nothing(void **state)
     mem_free_pages(page[0], layout.page_bytes);
 }
 
+static void keys_alone_take_no_room_for_values(void **state)
+{
+    (void)state;
+    StatePart part = {.kv_heads = 2, .head_dim = 24, .kind = STATE_KEYS_VALUES};
+    assert_int_equal(state_layout(&part, DT_F16).page_bytes, 2 * (24 + 32) * ATTENTION_PAGE * 2); /* values padded */
+    part.kind = STATE_KEYS;
+    assert_int_equal(state_layout(&part, DT_F16).page_bytes, 2 * 24 * ATTENTION_PAGE * 2);
+    assert_int_equal(state_layout(&part, DT_F32).page_bytes, 2 * 24 * ATTENTION_PAGE * 4);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -383,6 +393,7 @@ int main(void)
         T(values_alive_together_do_not_share_memory),
         T(barriers_stand_only_where_the_partition_changes),
         T(running_allocates_nothing),
+        cmocka_unit_test(keys_alone_take_no_room_for_values),
     };
     return cmocka_run_group_tests_name("program", tests, NULL, NULL);
 }

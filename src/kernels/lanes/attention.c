@@ -498,7 +498,7 @@ static void write_real(real *keys, real *values, int64_t pad, int64_t rows, cons
     for (int64_t d = 0; d < head_dim; d++)
         for (int64_t r = 0; r < rows; r++)
             keys[d * PAGE + r] = k[r * ldk + d];
-    for (int64_t r = 0; r < rows; r++)
+    for (int64_t r = 0; v && r < rows; r++)
         memcpy(values + r * pad, v + r * ldv, (size_t)head_dim * sizeof(real));
 }
 
@@ -523,7 +523,8 @@ static void write_halves(uint16_t *keys, uint16_t *values, int64_t pad, int64_t 
             for (int64_t i = 0; i < n; i++)
                 keys[(d + i) * PAGE + r] = piece[i];
         }
-        halves(values + r * pad, v + r * ldv, head_dim);
+        if (v)
+            halves(values + r * pad, v + r * ldv, head_dim);
     }
 }
 #endif
