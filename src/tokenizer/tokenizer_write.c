@@ -157,19 +157,22 @@ static void write_pre_tokenizer(JsonWriter *w, const Splitter *x)
 
 /* ---- post-processor ---------------------------------------------------------------------------- */
 
-/* A name for the id in the template: its text, or a made-up one where that would name another. */
-static Str template_name(const Tokenizer *t, int32_t id, char made_up[24])
+#define MADE_UP_MAX 40
+
+/* A name for the id in the template: its text, or one that no token has where that would name another. */
+static Str template_name(const Tokenizer *t, int32_t id, char made_up[MADE_UP_MAX])
 {
-    const Str text = tokenizer_piece(t, id);
-    if (text.len > 0 && tokenizer_find(t, text.ptr, text.len) == id)
-        return text;
-    const int n = snprintf(made_up, 24, "#%d", id);
-    return (Str){made_up, (size_t)n};
+    Str name = tokenizer_piece(t, id);
+    if (name.len > 0 && tokenizer_find(t, name.ptr, name.len) == id)
+        return name;
+    for (int64_t k = 0; k == 0 || tokenizer_find(t, name.ptr, name.len) >= 0; k++)
+        name = (Str){made_up, (size_t)snprintf(made_up, MADE_UP_MAX, "#%d.%lld", id, (long long)k)};
+    return name;
 }
 
 static void write_template_token(JsonWriter *w, const Tokenizer *t, int32_t id, int type_id)
 {
-    char made_up[24];
+    char made_up[MADE_UP_MAX];
     json_write_object_begin(w);
     json_write_key(w, "SpecialToken");
     json_write_object_begin(w);
@@ -215,7 +218,7 @@ static void write_template_ids(JsonWriter *w, const Tokenizer *t)
         const int32_t id = (front ? &t->before : &t->after)->data[k];
         if (holds(front ? &t->before : &t->after, k, id) || (!front && holds(&t->before, t->before.count, id)))
             continue; /* told already */
-        char made_up[24];
+        char made_up[MADE_UP_MAX];
         const Str name = template_name(t, id, made_up);
         json_write_key_n(w, name.ptr, name.len);
         json_write_object_begin(w);

@@ -1,10 +1,11 @@
 /* tokenizer.json and texts. The input is a tokenizer.json, a zero byte, and a text (arbitrary bytes); without
  * the zero byte the whole input is the file, and itself the text. What opens must encode every text
  * without a fault, give ids of its vocabulary, and decode them; a text that is not valid UTF-8 must be
- * refused where utf8_valid_prefix says so. */
+ * refused where utf8_valid_prefix says so. Written and read back, it gives the same ids. */
 #include "base/buf.h"
 #include "base/error.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/tokenizer_save.h"
 #include "tokenizer/unicode.h"
 
 #include <stdint.h>
@@ -48,6 +49,33 @@ static void encode(const Tokenizer *t, const char *text, size_t n, unsigned flag
     idbuf_free(&ids);
 }
 
+static void expect_same(const Tokenizer *a, const Tokenizer *b, const char *text, size_t n, unsigned flags)
+{
+    IdBuf x = {0}, y = {0};
+    const Status st = tokenizer_encode(a, text, n, flags, &x, NULL);
+    CHECK(tokenizer_encode(b, text, n, flags, &y, NULL) == st);
+    CHECK(x.count == y.count);
+    CHECK(x.count == 0 || memcmp(x.data, y.data, (size_t)x.count * sizeof *x.data) == 0);
+    idbuf_free(&x);
+    idbuf_free(&y);
+}
+
+static void write_and_read_back(const Tokenizer *t, const char *text, size_t n)
+{
+    Error err = {0};
+    ByteBuf json = {0}, config = {0};
+    Tokenizer *back = NULL;
+    CHECK(tokenizer_write(t, &json, &err) == ST_OK);
+    CHECK(tokenizer_write_config(t, &(TokenizerExtras){.pad = 0}, &config, &err) == ST_OK);
+    CHECK(tokenizer_from_json(&back, json.data, json.count, &err) == ST_OK);
+    CHECK(tokenizer_vocab_size(back) == tokenizer_vocab_size(t));
+    expect_same(t, back, text, n, TOKENIZER_SPECIAL | TOKENIZER_BOS);
+    expect_same(t, back, text, n, TOKENIZER_PLAIN);
+    tokenizer_destroy(back);
+    bytebuf_free(&json);
+    bytebuf_free(&config);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     Tokenizer *t = NULL;
@@ -63,6 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     encode(t, text, n, TOKENIZER_SPECIAL | TOKENIZER_BOS);
     encode(t, text, n, 0);
     encode(t, text, n, TOKENIZER_PLAIN);
+    write_and_read_back(t, text, n);
     tokenizer_destroy(t);
     return 0;
 }
