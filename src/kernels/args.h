@@ -53,7 +53,9 @@ typedef struct {
     int64_t ld_dout;
     void *dq;                     /* real [rows][ld_dq] = */
     int64_t ld_dq;
-    /* += at row i for the key at position i. dv may be dk: keys that are their own values. */
+    /* += at row i for the key at position i. dv may be dk: keys that are their own values (as entries always
+     * are), of which only `keys` are read. The cache is of type F32. A non-finite key that some row sees may
+     * reach the gradients of rows that do not see it; one that no row sees is as if not there. */
     void *dk, *dv;
     int64_t ld_dk, ld_dv;
     void *dentries;               /* real [entries][ld_de] += , both as keys and as values */

@@ -206,7 +206,8 @@ static void load_set(const Back *w)
     const int64_t dim = w->dim, step = w->most * LANES;
     for (int i = 0; i < w->count; i++) {
         const int64_t row = row_of(w, i), head = head_of(w, i);
-        pack_row(w->q + i * w->pad, w->q_cols + i * LANES, step, (const real *)a->q + row * a->ld_q + head * dim, dim);
+        pack_row(w->q + i * w->pad, w->q_cols + i * LANES, step,
+                 (const real *)a->q + row * a->ld_q + head * dim, dim);
         pack_row(w->dout + i * w->pad, w->dout_cols + i * LANES, step,
                  (const real *)b->dout + row * b->ld_dout + head * dim, dim);
         copy_row(w->dq + i * w->pad, dq_of(w, i), dim);
@@ -292,7 +293,8 @@ static void query_gradients(const Back *w, int64_t d0, int64_t d1)
 }
 
 /* dst[key] += Σ_queries x_t[key][query] · columns, over the queries that see some of a few keys. */
-static void key_gradients(const Back *w, real *dst, int64_t ld, const real *x_t, const real *columns, uint64_t seen)
+static void key_gradients(const Back *w, real *dst, int64_t ld, const real *x_t, const real *columns,
+                          uint64_t seen)
 {
     Block b = {.ldc = ld, .lda = w->most, .type = TILE_REAL, .step_v = w->most * LANES};
     b.vecs = w->pad / LANES;
@@ -344,8 +346,10 @@ static void visit_page(Back *w, const Page *page)
     w->ready = false;
     for (w->first = page->row0 * w->a->group; w->first < end; w->first += w->count) {
         w->count = (int)smaller(w->most, end - w->first);
-        for (int i = 0; i < w->count; i++)
-            w->seen[i] = i > 0 && row_of(w, i) == row_of(w, i - 1) ? w->seen[i - 1] : seen_bits(w->a, page, row_of(w, i));
+        for (int i = 0; i < w->count; i++) {
+            const int64_t row = row_of(w, i);
+            w->seen[i] = i > 0 && head_of(w, i) > 0 ? w->seen[i - 1] : seen_bits(w->a, page, row);
+        }
         const uint64_t seen = seen_by(w, 0, w->count);
         if (seen)
             visit_set(w, page, seen);
@@ -396,8 +400,10 @@ static void start_rows(const Back *w)
             const real delta = delta_of(b, row, head), lse = ((const real *)a->lse)[row * a->ld_lse + head];
             if (w->deltas)
                 w->deltas[row * a->group + head] = delta;
-            if (a->sinks)
-                ((real *)b->dsinks)[row * b->ld_ds + head] = -r_exp(((const real *)a->sinks)[head] - lse) * delta;
+            if (a->sinks) {
+                const real sink = ((const real *)a->sinks)[head];
+                ((real *)b->dsinks)[row * b->ld_ds + head] = -r_exp(sink - lse) * delta;
+            }
         }
     }
 }
