@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define FILE_BYTES_MAX ((size_t)64 << 20)
+#define PADDING_KEY "tokenizer.ggml.padding_token_id"
 
 /* ---- data -------------------------------------------------------------------------------------- */
 
@@ -273,8 +274,13 @@ MUST_USE static Status write_new_config(Trainer *t, Error *err)
 /* The configuration of another checkpoint, written as we write it. */
 MUST_USE static Status write_config_of(Trainer *t, const ModelSpec *spec, const Kv *kv, Error *err)
 {
-    const ModelConfigExtras extras = {.dtype = "float32", .bos = kv_int(kv, "bos_token_id", -1),
-                                      .eos = kv_int(kv, "eos_token_id", -1), .pad = kv_int(kv, "pad_token_id", -1)};
+    const bool gguf = kv_has(kv, "general.architecture");
+    const ModelConfigExtras extras = {
+        .dtype = "float32",
+        .bos = kv_int(kv, gguf ? "tokenizer.ggml.bos_token_id" : "bos_token_id", -1),
+        .eos = kv_int(kv, gguf ? "tokenizer.ggml.eos_token_id" : "eos_token_id", -1),
+        .pad = kv_int(kv, gguf ? PADDING_KEY : "pad_token_id", -1),
+    };
     JsonWriter w;
     Status st = ST_OK;
     json_write_init(&w, 2, 1 << 20);
@@ -360,19 +366,23 @@ static const char *parent_of(char out[FILES_PATH_MAX], const char *path)
 MUST_USE static Status write_gguf_tokenizer(Trainer *t, const Kv *kv, Error *err)
 {
     const TokenizerExtras extras = {.chat_template = kv_str(kv, "tokenizer.chat_template"),
-                                    .pad = (int32_t)kv_int(kv, "tokenizer.ggml.padding_token_id", -1)};
+                                    .pad = (int32_t)kv_int(kv, PADDING_KEY, -1)};
     ByteBuf json = {0}, config = {0};
+    Tokenizer *stored = NULL;
     Status st = ST_OK;
-    TRY(tokenizer_write(t->tokenizer, &json, err));
-    TRY(tokenizer_write_config(t->tokenizer, &extras, &config, err));
+    TRY(tokenizer_from_kv(&stored, kv, err));
+    TRY(tokenizer_write(stored, &json, err));
+    TRY(tokenizer_write_config(stored, &extras, &config, err));
     TRY(add_file(t, "tokenizer.json", json.data, json.count, err));
     TRY(add_file(t, "tokenizer_config.json", config.data, config.count, err));
 out:
+    tokenizer_destroy(stored);
     bytebuf_free(&json);
     bytebuf_free(&config);
     return st;
 }
 
+/* Always through the files that the checkpoints get, so that a run which goes on has the same one. */
 MUST_USE static Status take_tokenizer(Trainer *t, const TensorDir *dir, Error *err)
 {
     Status st = ST_OK;
@@ -380,10 +390,10 @@ MUST_USE static Status take_tokenizer(Trainer *t, const TensorDir *dir, Error *e
         char parent[FILES_PATH_MAX];
         TRY(copy_companions(t, tensordir_kind(dir) == TENSORDIR_SAFETENSORS ? parent_of(parent, t->from_path) : t->from_path,
                             err));
-        return open_tokenizer(t, err);
+    } else {
+        TRY(write_gguf_tokenizer(t, tensordir_kv(dir), err));
     }
-    TRY(tokenizer_from_kv(&t->tokenizer, tensordir_kv(dir), err));
-    TRY(write_gguf_tokenizer(t, tensordir_kv(dir), err));
+    TRY(open_tokenizer(t, err));
 out:
     return st;
 }
