@@ -33,16 +33,12 @@ const char *kernels_level_name(KernelLevel level)
     return cpu_level_name(levels[level].cpu);
 }
 
-/* With AMX the products of vdpbf16ps are slower than float ones, which then stay. */
-static bool multiplies_bf16(KernelLevel level)
-{
-    return level == LEVEL_VNNI && (cpu_hardware() & CPU_BF16) && !(cpu_hardware() & CPU_AMX);
-}
-
 const Kernels *kernels_at(KernelLevel level)
 {
 #if defined(__x86_64__)
-    if (multiplies_bf16(level) && cpu_level_of(cpu_hardware()) >= CPU_LEVEL_VNNI)
+    /* With AMX the products of vdpbf16ps are slower than float ones, which then stay. */
+    const uint32_t bits = cpu_hardware();
+    if (level == LEVEL_VNNI && cpu_level_of(bits) == CPU_LEVEL_VNNI && (bits & CPU_BF16))
         return &kernel_table_bf16_vnni;
 #endif
     return cpu_level_of(cpu_hardware()) >= levels[level].cpu ? levels[level].table : NULL;

@@ -90,12 +90,20 @@ static void complain(Run *run, const char *kernel, const Shape *s, const char *w
            (int)row, (int)column);
 }
 
+/* Every float level has these products. */
+static bool has_products(Run *run)
+{
+    if (!run->level.k->bf16 && !is_double(&run->level))
+        failed(run, "the table has no products of BF16");
+    return run->level.k->bf16 != NULL;
+}
+
 /* ---- rounding ---- */
 
 static void round_rows(Run *run)
 {
     static const int64_t widths[] = {0, 1, 15, 16, 17, 33, 101};
-    if (!run->level.k->bf16)
+    if (!has_products(run))
         return;
     for (int kind = 0; kind < IN_COUNT; kind++)
         for (int i = 0; i < 7; i++) {
@@ -268,7 +276,7 @@ static void product_check(Run *run, const Shape *s, const Product *p, InputKind 
 
 static void products(Run *run, const Product *p)
 {
-    if (!run->level.k->bf16)
+    if (!has_products(run))
         return;
     for (int i = 0; i < SHAPES; i++)
         for (int kind = 0; kind < (run->quick && i != 6 ? 1 : IN_COUNT); kind++)
@@ -341,7 +349,7 @@ static void grad_cuts(Run *run)
 
 static void weight_grad(Run *run)
 {
-    if (!run->level.k->bf16)
+    if (!has_products(run))
         return;
     for (int i = 0; i < SHAPES; i++)
         for (int kind = 0; kind < (run->quick && i != 6 ? 1 : IN_COUNT); kind++)

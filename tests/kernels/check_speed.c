@@ -546,6 +546,8 @@ static bool measured(const char *name, const Kernels *k, int threads, Peaks *out
     printf("  %-18s peak of %d thread%s: %7.1f GFLOP/s, %7.1f Gop/s of bytes, %6.2f GB/s read (%d threads)\n",
            name, threads, threads > 1 ? "s" : "", out->flops * 1e-9, out->byte_ops * 1e-9, out->read_bytes * 1e-9,
            out->read_threads);
+    if (k->bf16 && out->bf16_flops != out->flops)
+        printf("  %-18s %.1f GFLOP/s of %s\n", name, out->bf16_flops * 1e-9, k->bf16->instruction);
     const double clock = clock_rate();
     if (clock > 0)
         printf("  %-18s %.1f operations of multiply-adds a cycle and thread (clock %.2f GHz)\n", name,
