@@ -6,13 +6,20 @@
 
 #include <math.h>
 
+/* The token behind a text: config.json names it, which every checkpoint has. −1: none. */
+static int32_t end_of_text(const Trainer *t)
+{
+    const int64_t id = kv_int(json_kv_view(t->config), "eos_token_id", -1);
+    return id >= 0 && id < tokenizer_vocab_size(t->tokenizer) ? (int32_t)id : tokenizer_eos(t->tokenizer);
+}
+
 Status trainer_open_steps(Trainer *t, Error *err)
 {
     const Recipe *r = &t->recipe;
     const size_t rows = (size_t)(r->train.batch * r->train.length);
     Status st = ST_OK;
     t->data = (DataParams){.corpus = t->corpus, .tokenizer = t->tokenizer, .chat = t->chat,
-                           .bos_id = tokenizer_bos(t->tokenizer), .eos_id = tokenizer_eos(t->tokenizer),
+                           .bos_id = tokenizer_bos(t->tokenizer), .eos_id = end_of_text(t),
                            .batch = r->train.batch, .length = r->train.length, .seed = (uint64_t)r->train.seed};
     TRY(data_stream_create(&t->stream, &t->data, CORPUS_TRAIN, err));
     TRY(data_stream_create(&t->validation, &t->data, CORPUS_VALIDATION, err));

@@ -257,6 +257,17 @@ def test_conversations_teach_the_assistants_words_only(place):
     assert metrics(place / "run")[-1]["loss"] < 0.2
 
 
+def test_a_text_ends_where_its_documents_ended(place):
+    """Documents that are always the same are said whole and then end."""
+    (place / "book.txt").write_text("<|endoftext|>\n".join(["The wall is straight.\n"] * 400))
+    p = train(place, "run", "--set", "train.steps=80")
+    assert p.returncode == 0, p.stderr
+    said = plumb("run", place / "run" / "latest", "The wall", "-n", "60", "--json")
+    assert said.returncode == 0, said.stderr
+    answer = json.loads(said.stdout)
+    assert (answer["text"].strip(), answer["finish_reason"]) == ("is straight.", "stop")
+
+
 def test_a_trained_checkpoint_has_the_names_of_the_library(place):
     assert train(place, "run", "--set", "train.steps=4").returncode == 0
     tensors = read_safetensors(place / "run" / "latest" / "model.safetensors")[0]
