@@ -27,8 +27,9 @@ typedef struct {
     bool bf16; /* matrices are packed as pairs of BF16, but for rows that are float_only; masters stay float */
 } ParamsKind;
 
-/* Memory for all rows of the spec, which is borrowed for the parameters' life; masters are zero. Rows that are not trainable have neither gradient nor moments, but a balance bias has both gradient (its
- * counts) and none of the moments. *out is owned. */
+/* Memory for all rows of the spec, which is borrowed for the parameters' life; masters are zero. Rows that are not
+ * trainable have neither gradient nor moments, but a balance bias has a gradient (its counts) and no moments. *out is
+ * owned. */
 MUST_USE Status params_create(Params **out, const ModelSpec *spec, const ParamsKind *kind, Error *err);
 void params_destroy(Params *p); /* NULL is fine */
 

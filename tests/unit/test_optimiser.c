@@ -52,7 +52,7 @@ static Bench bench_open(const ModelSpec *spec, const OptimiserParams *o, int thr
 {
     Bench b = {0};
     OK(pool_create(&b.pool, threads, &ok_err));
-    OK(params_create(&b.params, spec, o->muon, &ok_err));
+    OK(params_create(&b.params, spec, &(ParamsKind){.muon = o->muon}, &ok_err));
     OK(optimiser_create(&b.optimiser, b.params, o, kernels_at(kernels_best_level()), b.pool, &ok_err));
     return b;
 }
