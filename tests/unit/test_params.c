@@ -56,7 +56,7 @@ static Status load(Loaded *x, const char *path, Error *err)
     TRY(json_write_finish(&x->config, err));
     TRY(json_kv_parse(&x->kv, x->config.buf, x->config.len, err));
     TRY(model_spec_from(&x->spec, &(ModelSource){.kv = json_kv_view(x->kv)}, err));
-    TRY(params_create(&x->params, &x->spec, false, err));
+    TRY(params_create(&x->params, &x->spec, &(ParamsKind){0}, err));
     TRY(params_load(x->params, &x->stored, x->dir, err));
 out:
     return st;
