@@ -10,6 +10,7 @@
 #include "cli/conversation.h"
 #include "engine/engine.h"
 #include "engine/generate.h"
+#include "engine/generation_config.h"
 
 typedef struct {
     const Cli *cli; /* borrowed */
@@ -20,6 +21,7 @@ typedef struct {
     int64_t stop_count;
     int64_t max_tokens; /* 0: until the context is full */
     unsigned mode; /* CHAT_THINK and an effort, for formats that have modes; the others ignore it */
+    bool interactive; /* a session: it draws unless the model or an option says otherwise */
     bool verbose, quiet;
     ViewStyle view;
     /* The model. */
@@ -28,6 +30,7 @@ typedef struct {
     Model *model;
     Session *session;
     ChatFormat *format; /* NULL: no chat template, texts are completed */
+    GenerationConfig recommended;
     Conversation conversation;
 } ChatApp;
 

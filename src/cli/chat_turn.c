@@ -127,35 +127,40 @@ static Status encode(ChatApp *app, IdBuf *ids, Error *err)
     return tokenizer_encode(model_tokenizer(app->model), text, strlen(text), TOKENIZER_BOS, ids, err);
 }
 
-/* Without a template: what ends a text. Returns how many there are. */
-static int64_t plain_stops(const Tokenizer *t, int32_t stops[2])
+static Status add_stop(IdBuf *stops, int32_t id)
 {
-    int64_t n = 0;
-    if (tokenizer_eos(t) >= 0)
-        stops[n++] = tokenizer_eos(t);
-    if (tokenizer_eot(t) >= 0)
-        stops[n++] = tokenizer_eot(t);
-    return n;
+    return id >= 0 ? idbuf_push(stops, id) : ST_OK;
 }
 
-static Status tell(Teller *t, const IdBuf *ids, Error *err)
+/* What ends an answer: the ends of a turn (without a template: of a text), and what the model's files say. */
+static Status gather_stops(const ChatApp *app, IdBuf *stops, Error *err)
+{
+    const Tokenizer *const t = model_tokenizer(app->model);
+    int64_t n = 0;
+    const int32_t *const ids = app->format ? chat_format_stop_ids(app->format, &n) : NULL;
+    Status st = app->format ? ST_OK : add_stop(stops, tokenizer_eos(t));
+    if (!app->format && st == ST_OK)
+        st = add_stop(stops, tokenizer_eot(t));
+    for (int64_t i = 0; i < n && st == ST_OK; i++)
+        st = add_stop(stops, ids[i]);
+    for (int64_t i = 0; i < app->recommended.stop_count && st == ST_OK; i++)
+        st = add_stop(stops, app->recommended.stops[i]);
+    return st == ST_OK ? st : error_set(err, st, "no memory for an answer");
+}
+
+static Status tell(Teller *t, const IdBuf *ids, const IdBuf *stops, Error *err)
 {
     ChatApp *const app = t->app;
-    int32_t plain[2];
     GenerateParams p = {.prompt = ids->data,
                         .prompt_count = ids->count,
                         .max_tokens = app->max_tokens,
+                        .stop_ids = stops->data,
+                        .stop_id_count = stops->count,
                         .sampler = app->sampler,
                         .on_prompt = on_prompt,
                         .on_token = on_token,
                         .arg = t};
     p.sampler.bias = app->bias;
-    if (app->format) {
-        p.stop_ids = chat_format_stop_ids(app->format, &p.stop_id_count);
-    } else {
-        p.stop_ids = plain;
-        p.stop_id_count = plain_stops(model_tokenizer(app->model), plain);
-    }
     t->turn->seed = app->sampler.seed;
     t->turn->sequence = app->sampler.sequence;
     t->prompt_ns = clock_ns();
@@ -173,15 +178,17 @@ static Status tell(Teller *t, const IdBuf *ids, Error *err)
 
 Status chat_turn_run(ChatApp *app, ChatView *view, ChatTurn *turn, Error *err)
 {
-    IdBuf ids = {0};
+    IdBuf ids = {0}, stops = {0};
     Teller t = {.app = app, .view = view, .turn = turn, .err = err};
     *turn = (ChatTurn){0};
     Status st = encode(app, &ids, err);
     if (st == ST_OK)
+        st = gather_stops(app, &stops, err);
+    if (st == ST_OK)
         st = chat_answer_create(&t.answer, app->format, model_tokenizer(app->model), app->mode,
                                 (const char *const *)app->stops, app->stop_count, on_event, &t, err);
     if (st == ST_OK)
-        st = tell(&t, &ids, err);
+        st = tell(&t, &ids, &stops, err);
     if (t.drawn_ns)
         fputs("\r\033[K", stderr);
     if (t.answer) {
@@ -191,6 +198,7 @@ Status chat_turn_run(ChatApp *app, ChatView *view, ChatTurn *turn, Error *err)
     }
     chat_answer_destroy(t.answer);
     idbuf_free(&ids);
+    idbuf_free(&stops);
     return st;
 }
 

@@ -52,14 +52,18 @@ static uint64_t random_seed(void)
     return seed;
 }
 
-/* Greedy when nobody asked for draws and nobody sits in front of it. */
-static void configure_sampler(ChatApp *app, const Cli *cli, bool interactive)
+/* Options over what is recommended. Greedy when nobody asked for draws and nobody sits in front of it. */
+static void configure_sampler(ChatApp *app, const SamplerParams *recommended)
 {
+    const Cli *const cli = app->cli;
+    const SamplerParams before = app->sampler;
     SamplerParams *const p = &app->sampler;
-    *p = sampler_defaults();
     const bool draws = cli_given(cli, "temp") || cli_given(cli, "top-k") || cli_given(cli, "top-p") ||
                        cli_given(cli, "min-p") || cli_given(cli, "seed");
-    if (!interactive && !draws)
+    *p = app->interactive || draws ? *recommended : sampler_defaults();
+    p->bias = before.bias;
+    p->bias_count = before.bias_count;
+    if (!app->interactive && !draws)
         p->temperature = 0;
     p->temperature = cli_float(cli, "temp", p->temperature);
     p->top_k = cli_int(cli, "top-k", p->top_k);
@@ -146,7 +150,9 @@ int chat_app_configure(ChatApp *app, const Cli *cli, bool interactive)
     if (cli_given(cli, "show-thinking"))
         app->view.show_thinking = cli_flag(cli, "show-thinking");
     app->view.silent = cli_json(cli) || strcmp(cli_string(cli, "stream", "on"), "off") == 0;
-    configure_sampler(app, cli, interactive);
+    app->interactive = interactive;
+    const SamplerParams unknown = sampler_defaults();
+    configure_sampler(app, &unknown);
     int code = configure_biases(app, cli);
     if (code == 0)
         code = configure_mode(app, cli);
@@ -191,6 +197,8 @@ static Status open_model(ChatApp *app, const char *path, Error *err)
     TRY(mode_parse(&params.mode, cli_string(cli, "mode", "auto"), err));
     TRY(model_open(&app->model, path, &params, err));
     TRY(session_create(&app->session, app->model, &session, err));
+    TRY(generation_config_read(&app->recommended, path, model_kv(app->model), session_vocab(app->session), err));
+    configure_sampler(app, &app->recommended.sampler);
     st = chat_format_open(&app->format, model_kv(app->model), path, model_tokenizer(app->model), err);
     if (st == ST_NOTFOUND)
         st = ST_OK;
@@ -319,7 +327,8 @@ static int run_run(Cli *cli)
     "on standard input (appended to PROMPT, its last line break dropped), it is one answer, and only the answer " \
     "goes to standard output.\n\n"                                                                   \
     "One answer always takes the likeliest token unless --temp, --top-k, --top-p, --min-p or --seed is given; a " \
-    "session draws, with temperature 0.8, top-k 40, top-p 0.95 and min-p 0.05. A seed gives the same answer again. " \
+    "session draws as the model's generation_config.json recommends, for what it leaves open with temperature 0.8, " \
+    "top-k 40, top-p 0.95 and min-p 0.05. A seed gives the same answer again. "                      \
     "A context that is full is an error with both numbers, never a silent cut.\n\n"                  \
     "With --json one object: model, text, thinking (or null), tokens, thinking_tokens, finish_reason (stop, length, " \
     "context, cancelled), prompt_tokens, cached_tokens, prefill_seconds, decode_seconds, prefill_tokens_per_s, " \

@@ -18,7 +18,8 @@ static int run_export(Cli *cli)
     Status st = ST_OK;
     if (!cli_given(cli, "out"))
         return cli_usage(cli, "--out DIR is missing");
-    ExportParams p = {.fs = files_real(), .out = cli_string(cli, "out", NULL)};
+    ExportParams p = {.fs = files_real(), .out = cli_string(cli, "out", NULL),
+                      .temperature = cli_float(cli, "temp", -1)};
     p.dtype = strcmp(cli_string(cli, "dtype", "bf16"), "f32") == 0 ? DT_F32 : DT_BF16;
     TRY(model_arg_path(&from, cli_positional(cli, 0), &err));
     p.from = from;
@@ -35,6 +36,8 @@ static const CliOption options[] = {
     {.name = "out", .letter = 'o', .kind = OPT_STRING, .value = "DIR", .help = "directory to make"},
     {.name = "dtype", .kind = OPT_STRING, .value = "TYPE", .choices = "bf16 f32",
      .help = "type of matrices and embeddings (default bf16)"},
+    {.name = "temp", .also = "temperature", .kind = OPT_FLOAT, .value = "X", .min = 0, .max = 100,
+     .help = "write a generation_config.json that recommends this temperature; 0: the likeliest token"},
     CLI_OPTION_QUIET,
     {0},
 };

@@ -91,29 +91,3 @@ out:
     bytebuf_free(&text);
     return st;
 }
-
-static Status copy_file(const Files *fs, const char *from, const char *dir, const char *name, Error *err)
-{
-    Status st = ST_OK;
-    char path[FILES_PATH_MAX];
-    MapFile file = {0};
-    TRY(files_join(path, from, name, err));
-    TRY(fs->map(fs->self, &file, path, err));
-    st = write_file(fs, dir, name, file.data, file.size, err);
-    fs->unmap(fs->self, &file);
-out:
-    return st;
-}
-
-Status tokenizer_copy_files(const Files *fs, const char *from, const char *dir, Error *err)
-{
-    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                                        "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja"};
-    Status st = ST_OK;
-    TRY(copy_file(fs, from, dir, names[0], err));
-    for (size_t i = 1; i < sizeof names / sizeof *names; i++)
-        if (files_exist(fs, from, names[i]))
-            TRY(copy_file(fs, from, dir, names[i], err));
-out:
-    return st;
-}

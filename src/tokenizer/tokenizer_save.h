@@ -2,8 +2,8 @@
  * tokenizer.json, GGUF keys, or the trainer. What is written gives the same ids in the reference library, in
  * what loads such directories, and when it is read back here.
  *
- * Where the tokenizer came from a directory its own files say more (comments of templates, tokens of tools):
- * tokenizer_copy_files takes them as they are. Nothing here syncs a directory; that is the caller's. */
+ * Where the tokenizer came from a directory its own files say more (comments of templates, tokens of tools); they
+ * are copied as they are (train/export.h). Nothing here syncs a directory; that is the caller's. */
 #ifndef PLUMB_TOKENIZER_TOKENIZER_SAVE_H
 #define PLUMB_TOKENIZER_TOKENIZER_SAVE_H
 
@@ -29,9 +29,5 @@ MUST_USE Status tokenizer_write_config(const Tokenizer *t, const TokenizerExtras
 /* Both, as new files of the directory `dir`, which exists. */
 MUST_USE Status tokenizer_save(const Tokenizer *t, const TokenizerExtras *extras, const Files *fs, const char *dir,
                                Error *err);
-
-/* Copy, byte by byte, the tokenizer's files of the directory `from` that are there: tokenizer.json, without
- * which it is ST_NOTFOUND, its configuration, vocabularies of older libraries, the template. */
-MUST_USE Status tokenizer_copy_files(const Files *fs, const char *from, const char *dir, Error *err);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/digest.h"
 #include "base/json_write.h"
 #include "base/mem.h"
+#include "engine/generation_config.h"
 #include "formats/safetensors.h"
 #include "models/model.h"
 
@@ -208,6 +209,30 @@ out:
     return st;
 }
 
+MUST_USE static Status write_generation_config(Export *e, Error *err)
+{
+    const Kv *kv = tensordir_kv(e->dir);
+    ByteBuf text = {0};
+    Status st = generation_config_write(e->p->temperature, kv_int(kv, "bos_token_id", -1), kv_int(kv, "eos_token_id", -1),
+                                        kv_int(kv, "pad_token_id", -1), &text, err);
+    if (st == ST_OK)
+        st = write_text(e, GENERATION_CONFIG, text.data, text.count, err);
+    if (st == ST_OK)
+        st = list_file(e, GENERATION_CONFIG, err);
+    bytebuf_free(&text);
+    return st;
+}
+
+MUST_USE static Status write_companions(Export *e, Error *err)
+{
+    Status st = ST_OK;
+    for (int i = 0; export_companions[i] && st == ST_OK; i++) {
+        const bool given = e->p->temperature >= 0 && strcmp(export_companions[i], GENERATION_CONFIG) == 0;
+        st = given ? write_generation_config(e, err) : copy_companion(e, export_companions[i], err);
+    }
+    return st;
+}
+
 MUST_USE static Status write_all(Export *e, Error *err)
 {
     const Files *fs = e->p->fs;
@@ -223,8 +248,7 @@ MUST_USE static Status write_all(Export *e, Error *err)
     TRY(list_file(e, WEIGHTS, err));
     TRY(write_config(e, err));
     TRY(list_file(e, "config.json", err));
-    for (int i = 0; export_companions[i]; i++)
-        TRY(copy_companion(e, export_companions[i], err));
+    TRY(write_companions(e, err));
     json_write_array_end(j);
     json_write_object_end(j);
     TRY(json_write_finish(j, err));

@@ -17,6 +17,7 @@ typedef struct {
     const char *out;  /* must not hold anything yet */
     Dtype dtype;      /* DT_F32, or DT_BF16: matrices and embeddings rounded to nearest even; gains, biases and other
                          small tables stay F32 */
+    double temperature; /* that generation_config.json shall recommend, 0: the likeliest token; −1: the file as it is */
 } ExportParams;
 
 typedef struct {

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import stat
 import subprocess
@@ -331,6 +332,48 @@ def test_a_session_greets_answers_and_leaves(terminal):
     assert "Parisé!\n" in plain(t.ask("Which city?"))
     t.type(b"\x04")
     assert t.end() == 0
+
+
+def recommending(tmp_path, **said):
+    """A copy of think/ with a generation_config.json."""
+    shutil.copytree(THINK, tmp_path / "model")
+    (tmp_path / "model" / "generation_config.json").write_text(json.dumps(said))
+    return tmp_path / "model"
+
+
+def parameters(screen):
+    return {k: float(v) for k, v in re.findall(r"^  (\w+) +([\d.]+)$", plain(screen), re.M)}
+
+
+def test_a_session_draws_as_the_model_recommends(terminal, tmp_path):
+    model = recommending(tmp_path, do_sample=True, temperature=0.25, top_k=7)
+    shown = parameters(terminal("run", model).ask("/show parameters"))
+    assert (shown["temperature"], shown["top_k"], shown["top_p"]) == (0.25, 7, 0.95)
+    shown = parameters(terminal("run", model, "--temp", "0.5").ask("/show parameters"))
+    assert (shown["temperature"], shown["top_k"]) == (0.5, 7)
+
+
+def test_a_session_takes_the_likeliest_token_where_the_model_says_so(terminal, tmp_path):
+    model = recommending(tmp_path, do_sample=False)
+    assert parameters(terminal("run", model).ask("/show parameters"))["temperature"] == 0
+    assert parameters(terminal("run", THINK).ask("/show parameters"))["temperature"] == 0.8
+
+
+def test_one_answer_does_not_draw_whatever_the_model_recommends(tmp_path):
+    p = run(recommending(tmp_path, do_sample=True, temperature=1.5), "Which?", "--json")
+    assert p.returncode == 0 and "seed" not in json.loads(p.stdout)
+
+
+def test_an_id_of_generation_config_ends_an_answer(tmp_path):
+    i = int(plumb("tokenize", THINK, "i").stdout.split()[-1])
+    p = run(recommending(tmp_path, eos_token_id=[i]), "Which?", "--json")
+    said = json.loads(p.stdout)
+    assert (said["text"], said["finish_reason"]) == ("Par", "stop")
+
+
+def test_a_wrong_generation_config_is_an_error_that_names_it(tmp_path):
+    p = run(recommending(tmp_path, top_p="all"), "Which?")
+    assert (p.returncode, p.stdout) == (4, "") and "generation_config.json" in p.stderr and "top_p" in p.stderr
 
 
 @pytest.mark.parametrize("word", ["/bye", "/exit", "/quit"])

@@ -84,6 +84,17 @@ def test_a_run_gives_its_newest_checkpoint_without_the_trainer(tmp_path):
     assert plumb("run", tmp_path / "out", "?").stdout == plumb("run", THINK, "?").stdout != ""
 
 
+@pytest.mark.parametrize("temperature, said", [("0", {"do_sample": False}), ("0.6", {"do_sample": True, "temperature": 0.6})])
+def test_the_recommended_temperature_is_written(tmp_path, temperature, said):
+    export(THINK, tmp_path / "a", "--temp", temperature)
+    export(tmp_path / "a", tmp_path / "b")                               # and kept
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    ids = {k: config[k] for k in ("bos_token_id", "eos_token_id", "pad_token_id") if config[k] is not None}
+    for out in ("a", "b"):
+        assert json.loads((tmp_path / out / "generation_config.json").read_text()) == {**ids, **said}
+        assert "generation_config.json" in (tmp_path / out / "manifest.json").read_text()
+
+
 def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").write_text("mine")
