@@ -26,11 +26,8 @@ static void model_deinit(CatalogueModel *m)
 {
     for (size_t k = 0; k < m->alias_count; k++)
         mem_free(m->aliases[k]);
-    for (size_t k = 0; k < m->file_count; k++) {
-        mem_free(m->files[k].name);
-        mem_free(m->files[k].member);
-        mem_free(m->files[k].sha256);
-    }
+    for (size_t k = 0; k < m->file_count; k++)
+        record_file_deinit(&m->files[k]);
     mem_free(m->aliases);
     mem_free(m->files);
     mem_free(m->name);
@@ -102,22 +99,11 @@ MUST_USE static Status read_file(JsonReader *r, void *target, Error *err)
         return error_set(err, ST_NOMEM, "no memory for the files");
     m->model->files = p;
     CatalogueFile *const f = &m->model->files[m->model->file_count++];
-    *f = (CatalogueFile){0};
-    const Field fields[] = {
-        {"name", FIELD_TEXT, true, &f->name, NULL},
-        {"member", FIELD_TEXT, true, &f->member, NULL},
-        {"bytes", FIELD_INT, true, &f->bytes, NULL},
-        {"sha256", FIELD_TEXT, true, &f->sha256, NULL},
-    };
     const size_t at = r->offset;
-    const Status st = record_read(r, true, fields, sizeof fields / sizeof *fields, err);
-    if (st != ST_OK)
-        return st;
-    if (!record_name_is_safe(f->name))
-        return error_set(err, ST_CORRUPT, "byte %zu: '%s' cannot be the name of a file here", at, f->name);
-    if (!record_is_sha256(f->sha256))
-        return error_set(err, ST_CORRUPT, "byte %zu: 'sha256' is not 64 lower-case hexadecimal digits", at);
-    return ST_OK;
+    const Status st = record_read_file(r, f, err);
+    if (st == ST_OK && !f->member)
+        return error_set(err, ST_CORRUPT, "byte %zu: the object lacks 'member'", at);
+    return st;
 }
 
 MUST_USE static Status read_files(JsonReader *r, void *target, Error *err)

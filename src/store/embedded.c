@@ -18,10 +18,8 @@
 
 void manifest_files_free(ManifestFiles *f)
 {
-    for (size_t k = 0; k < f->count; k++) {
-        mem_free(f->items[k].name);
-        mem_free(f->items[k].sha256);
-    }
+    for (size_t k = 0; k < f->count; k++)
+        record_file_deinit(&f->items[k]);
     mem_free(f->items);
     *f = (ManifestFiles){0};
 }
@@ -33,21 +31,7 @@ MUST_USE static Status read_file(JsonReader *r, void *target, Error *err)
         return error_set(err, ST_NOMEM, "no memory for the files");
     if (list->count == FILES_MAX)
         return error_set(err, ST_CORRUPT, "byte %zu: more than %d files", r->offset, FILES_MAX);
-    ManifestFile *const f = &list->items[list->count++];
-    const Field fields[] = {
-        {"name", FIELD_TEXT, true, &f->name, NULL},
-        {"bytes", FIELD_INT, true, &f->bytes, NULL},
-        {"sha256", FIELD_TEXT, true, &f->sha256, NULL},
-    };
-    const size_t at = r->offset;
-    const Status st = record_read(r, true, fields, sizeof fields / sizeof *fields, err);
-    if (st != ST_OK)
-        return st;
-    if (!record_name_is_safe(f->name))
-        return error_set(err, ST_CORRUPT, "byte %zu: '%s' cannot be the name of a file here", at, f->name);
-    if (!record_is_sha256(f->sha256))
-        return error_set(err, ST_CORRUPT, "byte %zu: 'sha256' is not 64 lower-case hexadecimal digits", at);
-    return ST_OK;
+    return record_read_file(r, &list->items[list->count++], err);
 }
 
 MUST_USE static Status read_files(JsonReader *r, void *target, Error *err)
@@ -92,7 +76,7 @@ MUST_USE static Status open_manifest(ManifestFiles *out, const char *path, Error
 
 /* ---- checking ---- */
 
-MUST_USE static Status check_file(const StoreModel *m, const ManifestFile *f, bool digest, Error *err)
+MUST_USE static Status check_file(const StoreModel *m, const CatalogueFile *f, bool digest, Error *err)
 {
     char hex[SHA256_HEX_SIZE];
     char *path = path_join(m->path, f->name, NULL);

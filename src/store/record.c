@@ -109,6 +109,33 @@ Status record_read_version(JsonReader *r, void *target, Error *err)
     return st;
 }
 
+Status record_read_file(JsonReader *r, CatalogueFile *out, Error *err)
+{
+    *out = (CatalogueFile){0};
+    const Field fields[] = {
+        {"name", FIELD_TEXT, true, &out->name, NULL},
+        {"member", FIELD_TEXT, false, &out->member, NULL},
+        {"bytes", FIELD_INT, true, &out->bytes, NULL},
+        {"sha256", FIELD_TEXT, true, &out->sha256, NULL},
+    };
+    const size_t at = r->offset;
+    const Status st = record_read(r, true, fields, sizeof fields / sizeof *fields, err);
+    if (st != ST_OK)
+        return st;
+    if (!record_name_is_safe(out->name))
+        return error_set(err, ST_CORRUPT, "byte %zu: '%s' cannot be the name of a file here", at, out->name);
+    if (!record_is_sha256(out->sha256))
+        return error_set(err, ST_CORRUPT, "byte %zu: 'sha256' is not 64 lower-case hexadecimal digits", at);
+    return ST_OK;
+}
+
+void record_file_deinit(CatalogueFile *f)
+{
+    mem_free(f->name);
+    mem_free(f->member);
+    mem_free(f->sha256);
+}
+
 bool record_name_is_safe(const char *name)
 {
     const size_t n = strlen(name);

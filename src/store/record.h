@@ -3,6 +3,7 @@
 #define PLUMB_STORE_RECORD_H
 
 #include "base/json.h"
+#include "store/catalogue.h"
 
 #define RECORD_TEXT_MAX 1024 /* bytes of one string */
 #define RECORD_ITEMS_MAX 4096 /* elements of one list */
@@ -36,6 +37,11 @@ MUST_USE Status record_read_version(JsonReader *r, void *target, Error *err);
 
 /* The current token as an owned text of at most RECORD_TEXT_MAX bytes without control characters. */
 MUST_USE Status record_text(JsonReader *r, char **out, Error *err);
+
+/* A file of a model, whose object has begun: name, bytes and sha256, checked, and `member` if it is there. On failure
+ * as record_read. */
+MUST_USE Status record_read_file(JsonReader *r, CatalogueFile *out, Error *err);
+void record_file_deinit(CatalogueFile *f); /* zeroed is fine */
 
 /* May it be a component of a path in the store: letters, digits and . _ - + : only, not beginning with a
  * dot or dash, at most 128 bytes. */

@@ -22,13 +22,8 @@ MUST_USE Status manifest_write(ByteBuf *out, const StoreModel *m, Error *err);
 /* ---- embedded.c ---- */
 
 typedef struct {
-    char *name, *sha256;
-    int64_t bytes;
-} ManifestFile;
-
-typedef struct {
-    ManifestFile *items; /* owned */
-    size_t count;        /* at least 1 */
+    CatalogueFile *items; /* owned */
+    size_t count;         /* at least 1 */
 } ManifestFiles;
 
 /* The manifest.json of a directory that 'plumb export' wrote. On failure nothing is owned. */
