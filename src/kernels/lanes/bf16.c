@@ -1,12 +1,13 @@
 /* Products of BF16 on float multiply-adds, and the rounding of rows (see kernels/bf16.h).
  *
  * Where the processor does not multiply BF16 itself, both factors are widened to floats, exactly, piece by
- * piece, and the tiles of block.h do the rest: the blocking is that of linear.c and grad_linear.c. Widening
+ * piece, and the tiles of block.h do the rest: the blocking is that of linear.c and weight_blocks.h. Widening
  * costs one load, shift and store for sixteen numbers that are used by 128 columns or by all rows, so that the
  * products run at the speed of the float ones. What is saved is memory: weights and activations are half. */
 #include "kernels/lanes/block.h"
 #include "kernels/lanes/lanes.h"
 #include "kernels/lanes/transpose.h"
+#include "kernels/lanes/weight_blocks.h"
 
 #if !REAL_IS_DOUBLE
 
@@ -98,15 +99,9 @@ void KERNEL(linear_back_bf16)(const LinearShape *s, float *dx, int64_t lddx, con
 
 /* ---- gradient of the weights ---- */
 
-#define BLOCK_ROWS 192 /* n of a block */
-#define BLOCK_PANELS 4 /* k panels widened at a time */
-
-static_assert((BLOCK_ROWS + BLOCK_PANELS * LANES) * BLOCK_N * sizeof(float) <= GRAD_SCRATCH, "widened pieces fit");
-static_assert(BLOCK_ROWS % TILE_ROWS == 0, "blocks of whole tiles");
-
-/* dst[n][BLOCK_N]: `rows` m of `columns` n, transposed; dst has room for whole sixteens of both. */
-static void turn_rows(float *dst, const uint16_t *dy, int64_t lddy, int64_t rows, int64_t columns)
+static void turn_rows(float *dst, const void *src, int64_t lddy, int64_t rows, int64_t columns)
 {
+    const uint16_t *const dy = src;
     float piece[LANES * LANES];
     memset(piece, 0, sizeof piece);
     for (int64_t n = 0; n < columns; n += LANES)
@@ -117,9 +112,9 @@ static void turn_rows(float *dst, const uint16_t *dy, int64_t lddy, int64_t rows
         }
 }
 
-/* dst[panel][BLOCK_N][16]: `rows` m of `columns` k, the last panel filled up with zeros. */
-static void widen_panels(float *dst, const uint16_t *x, int64_t ldx, int64_t rows, int64_t columns)
+static void widen_panels(float *dst, const void *src, int64_t ldx, int64_t rows, int64_t columns)
 {
+    const uint16_t *const x = src;
     for (int64_t k = 0; k < columns; k += LANES, dst += BLOCK_N * LANES)
         for (int64_t m = 0; m < rows; m++)
             v_store(dst + m * LANES, v_load_bf16_part(x + m * ldx + k, columns - k));
@@ -128,23 +123,8 @@ static void widen_panels(float *dst, const uint16_t *x, int64_t ldx, int64_t row
 void KERNEL(weight_grad_bf16)(float *dw, int64_t lddw, const uint16_t *dy, int64_t lddy, const uint16_t *x, int64_t ldx,
                               int64_t M, int64_t n0, int64_t n1, int64_t K, void *scratch)
 {
-    float *const rows = scratch, *const panels = rows + BLOCK_ROWS * BLOCK_N;
-    const int64_t chunk = block_chunk(M), group = BLOCK_PANELS * LANES;
-    Block b = {.ldc = lddw, .a = rows, .lda = BLOCK_N, .b = panels, .type = TILE_REAL, .step_v = BLOCK_N * LANES};
-    for (int64_t n = n0; n < n1; n += BLOCK_ROWS) {
-        const int64_t count = smaller(BLOCK_ROWS, n1 - n);
-        for (int64_t m = 0; m < M; m += chunk) {
-            b.n = smaller(chunk, M - m);
-            turn_rows(rows, dy + m * lddy + n, lddy, b.n, count);
-            for (int64_t k = 0; k < K; k += group) {
-                b.columns = smaller(group, K - k);
-                b.vecs = (b.columns + LANES - 1) / LANES;
-                b.c = dw + n * lddw + k;
-                widen_panels(panels, x + m * ldx + k, ldx, b.n, b.columns);
-                KERNEL(block_rows)(&b, count);
-            }
-        }
-    }
+    const WeightBlocks w = {{(const char *)dy, lddy, sizeof *dy}, {(const char *)x, ldx, sizeof *x}, turn_rows, widen_panels};
+    weight_blocks(&w, dw, lddw, M, n0, n1, K, scratch);
 }
 
 const Bf16Kernels KERNEL(bf16_table) = {

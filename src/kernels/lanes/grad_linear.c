@@ -3,14 +3,13 @@
  *
  *   linear_back   dx[M,K] = dy · w: lanes are k. The panels of the forward product have lanes n, so a chunk of
  *                 them is decoded and transposed into scratch, [group of k panels][n][16 k].
- *   weight_grad   dw[N,K] += dyᵀ · x: lanes are k, rows are n. dyᵀ of a block of n and a chunk of m is packed
- *                 once, [n][m], and x of the chunk panel by panel, [m][16 k], so that the tile reads both in
- *                 order whatever the strides of the matrices.
+ *   weight_grad   dw[N,K] += dyᵀ · x: lanes are k, rows are n (weight_blocks.h).
  *
  * Roof: the multiply-add rate. Packing is a few per cent of the time from about fifty rows on. */
 #include "kernels/lanes/block.h"
 #include "kernels/lanes/lanes.h"
 #include "kernels/lanes/transpose.h"
+#include "kernels/lanes/weight_blocks.h"
 
 #include <assert.h>
 
@@ -71,15 +70,9 @@ void KERNEL(linear_back)(const LinearShape *s, void *dx, int64_t lddx, const voi
 
 /* ---- gradient of the weights ---- */
 
-#define BLOCK_ROWS 192 /* n of a block */
-#define BLOCK_PANELS 4 /* k panels packed at a time */
-
-static_assert((BLOCK_ROWS + BLOCK_PANELS * LANES) * BLOCK_N * sizeof(real) <= GRAD_SCRATCH, "packed pieces fit");
-static_assert(BLOCK_ROWS % TILE_ROWS == 0, "blocks of whole tiles");
-
-/* dst[n][BLOCK_N]: `rows` m of `columns` n, transposed. */
-static void pack_rows(real *dst, const real *dy, int64_t lddy, int64_t rows, int64_t columns)
+static void pack_rows(real *dst, const void *src, int64_t lddy, int64_t rows, int64_t columns)
 {
+    const real *const dy = src;
     for (int64_t n = 0; n < columns; n += LANES)
         for (int64_t m = 0; m < rows; m += LANES) {
             real *const to = dst + n * BLOCK_N + m;
@@ -91,9 +84,9 @@ static void pack_rows(real *dst, const real *dy, int64_t lddy, int64_t rows, int
         }
 }
 
-/* dst[panel][BLOCK_N][16]: `rows` m of `columns` k, the last panel filled up with zeros. */
-static void pack_panels(real *dst, const real *x, int64_t ldx, int64_t rows, int64_t columns)
+static void pack_panels(real *dst, const void *src, int64_t ldx, int64_t rows, int64_t columns)
 {
+    const real *const x = src;
     for (int64_t k = 0; k < columns; k += LANES, dst += BLOCK_N * LANES)
         for (int64_t m = 0; m < rows; m++)
             v_store(dst + m * LANES, v_load_part(x + m * ldx + k, columns - k));
@@ -102,21 +95,6 @@ static void pack_panels(real *dst, const real *x, int64_t ldx, int64_t rows, int
 void KERNEL(weight_grad)(void *dw, int64_t lddw, const void *dy, int64_t lddy, const void *x, int64_t ldx,
                          int64_t M, int64_t n0, int64_t n1, int64_t K, void *scratch)
 {
-    real *const rows = scratch, *const panels = rows + BLOCK_ROWS * BLOCK_N;
-    const int64_t chunk = block_chunk(M), group = BLOCK_PANELS * LANES;
-    Block b = {.ldc = lddw, .a = rows, .lda = BLOCK_N, .b = panels, .type = TILE_REAL, .step_v = BLOCK_N * LANES};
-    for (int64_t n = n0; n < n1; n += BLOCK_ROWS) {
-        const int64_t count = smaller(BLOCK_ROWS, n1 - n);
-        for (int64_t m = 0; m < M; m += chunk) {
-            b.n = smaller(chunk, M - m);
-            pack_rows(rows, (const real *)dy + m * lddy + n, lddy, b.n, count);
-            for (int64_t k = 0; k < K; k += group) {
-                b.columns = smaller(group, K - k);
-                b.vecs = (b.columns + LANES - 1) / LANES;
-                b.c = (real *)dw + n * lddw + k;
-                pack_panels(panels, (const real *)x + m * ldx + k, ldx, b.n, b.columns);
-                KERNEL(block_rows)(&b, count);
-            }
-        }
-    }
+    const WeightBlocks w = {{dy, lddy, sizeof(real)}, {x, ldx, sizeof(real)}, pack_rows, pack_panels};
+    weight_blocks(&w, dw, lddw, M, n0, n1, K, scratch);
 }
