@@ -171,6 +171,17 @@ def describe_model(path):
     return out
 
 
+def export_options(path):
+    """How `plumb export` was called."""
+    config = read_json(os.path.join(path, "config.json"))
+    out = " --dtype f32" if config["dtype"] == "float32" else ""
+    recommended = os.path.join(path, "generation_config.json")
+    if os.path.exists(recommended):
+        said = read_json(recommended)
+        out += f" --temp {said.get('temperature', 1) if said.get('do_sample') else 0}"
+    return out
+
+
 # ---- what it can do -----------------------------------------------------------------------------------
 
 def interval(right, n):
@@ -304,7 +315,7 @@ def card(a):
         out += ["- Below 95 % here: " + "; ".join(low) + "."]
     out += ["- Vouch for its answers. It is a demonstration of training and of the architecture, not a calculator.", "",
             "## How to make it again", "", "```sh", f"plumb train {os.path.relpath(a.recipe)}{flags} --out runs/{name}",
-            f"plumb export runs/{name} --out {name}", "```", ""]
+            f"plumb export runs/{name} --out {name}{export_options(a.model)}", "```", ""]
     if a.first:
         first = read_json(os.path.join(a.first, "trainer", "manifest.json"))["step"]
         digest = sha256(os.path.join(a.first, "model.safetensors"))

@@ -71,6 +71,13 @@ def test_what_the_run_had_otherwise_is_said(inputs):
     assert "plumb train recipe.yaml --set 'model.ratios=[0, 8]' --set train.steps=60 --out" in inputs.card().stdout
 
 
+def test_how_it_was_exported_is_said(inputs):
+    assert "plumb export runs/tiny --out tiny\n" in inputs.card().stdout
+    (inputs.path / "tiny").rename(inputs.path / "bf16")
+    assert plumb("export", THINK, "--out", inputs.model, "--dtype", "f32", "--temp", "0").returncode == 0
+    assert "plumb export runs/tiny --out tiny --dtype f32 --temp 0\n" in inputs.card().stdout
+
+
 def test_a_question_is_asked_of_the_program(inputs):
     p = inputs.card("--plumb", str(PLUMB), "--ask", "2+2?")
     assert p.returncode == 0 and "> 2+2?\n  hm.\nParisé!\n" in p.stdout and "kernels" in p.stdout
