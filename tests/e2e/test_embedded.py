@@ -156,11 +156,36 @@ def test_an_installed_program_finds_it_in_share(home):
     assert home.run("chat", "hello", how="network").stdout == ANSWER
 
 
-def test_the_embedded_model_of_the_tree_is_whole(tmp_path):
-    if not os.path.exists(os.path.join(ROOT, "models", "reckoner", "manifest.json")):
-        pytest.skip("models/reckoner is not in the tree")
-    env = {**os.environ, "PLUMB_MODELS": str(tmp_path)}
-    p = subprocess.run([PLUMB, "verify", "reckoner"], capture_output=True, text=True, env=env)
-    assert p.returncode == 0, p.stderr
+# ---- the model of the tree itself -----------------------------------------------------------------
+
+@pytest.fixture
+def ours(tmp_path):
+    def call(*args):
+        p = subprocess.run([PLUMB, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                           env={**os.environ, "PLUMB_MODELS": str(tmp_path)})
+        assert p.returncode == 0, p.stderr
+        return p.stdout
+    return call
+
+
+def test_the_embedded_model_is_whole_and_small(ours):
+    assert "reckoner" in ours("verify", "reckoner")
     size = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(os.path.join(ROOT, "models")) for f in files)
     assert size <= 20_000_000
+
+
+def test_it_thinks_and_answers(ours):
+    said = json.loads(ours("run", "reckoner", "What is 4873 + 956?", "--json"))
+    assert said["text"] == "5829" and said["thinking"].endswith("=05829")
+    said = json.loads(ours("run", "reckoner", "What is 4873 + 956?", "--json", "--no-think"))
+    assert said["thinking"] is None
+
+
+def test_it_solves_what_it_is_meant_for(ours):
+    """The card's counts on fewer problems; a fault in the model's arithmetic costs far more than one in twelve."""
+    found = json.loads(ours("eval", "problems", "reckoner", "--kind", "all", "--n", "12", "--seed", "3", "--json"))
+    assert found["right"] >= 0.92 * found["count"], found["results"]
+
+
+def test_it_says_what_it_is_for(ours):
+    assert "arithmetic" in ours("run", "reckoner", "Who wrote Hamlet?")
