@@ -308,6 +308,7 @@ def card(a):
     out += ["```", "", "## What it cannot do", "",
             "- Anything but the kinds of problems above: no division, no fractions or decimals, no algebra, no conversation,",
             "  no facts. It knows English wordings only.",
+            "- Answer without thinking (`--no-think`): in its training every answer was thought about first.",
             "- Long sessions: its training has conversations of up to three questions, the measurements one, in texts of at most",
             f"  {used['train.length']} tokens; its context holds {context} tokens."]
     low = weak(results)
