@@ -180,13 +180,16 @@ bench: all $(BUILD)/tests/kernels/check_speed ## speeds beside the bounds of thi
 # The peer needs a Python with torch and transformers: PYTHON=…
 PYTHON ?= python3
 TORCH_TRAIN := ../shared/tools/torch_train.py
+BENCH_TRAIN := $(PLUMB) bench train smollm2-135m --batch 2 --seq 256
+HAS_BF16 := grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo
 bench-train: all ## training steps beside the arithmetic peak, and beside PyTorch where PYTHON has it
 	@$(PLUMB) bench train recipes/reckoner.yaml
-	@$(PLUMB) bench train smollm2-135m --batch 2 --seq 256
+	@$(BENCH_TRAIN)
+	@if $(HAS_BF16); then $(BENCH_TRAIN) --bf16; else echo "skipped: BF16 (this processor does not multiply it)"; fi
 	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null && test -f $(TORCH_TRAIN) || \
 		{ echo "skipped: PyTorch (PYTHON=$(PYTHON) has no torch and transformers, or no $(TORCH_TRAIN))"; exit 0; }; \
-		for type in fp32 bf16; do $(PYTHON) $(TORCH_TRAIN) smollm2-135m 2 256 $$type 3; done
-	@$(PLUMB) bench train smollm2-135m --batch 2 --seq 256
+		for type in fp32 $$($(HAS_BF16) && echo bf16); do $(PYTHON) $(TORCH_TRAIN) smollm2-135m 2 256 $$type 3; done
+	@$(BENCH_TRAIN)
 
 seeds: $(FUZZ_TESTS) ## replay the seeds of every fuzz target
 	@$(RUN_TESTS) -s $(FUZZ_TESTS)
