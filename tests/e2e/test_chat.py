@@ -611,10 +611,10 @@ def test_a_question_on_a_terminal_is_answered_once(tmp_path):
 
 # ---- the default model ----------------------------------------------------------------------------
 
-def test_chat_says_why_there_is_no_model(tmp_path):
-    env = {"PLUMB_MODELS": str(tmp_path / "models"), "PLUMB_OFFLINE": "1"}
-    p = plumb("chat", env=env, input="Hello\n")
-    assert p.returncode == 6 and p.stdout == "" and "plumb: " in p.stderr
+def test_chat_says_why_the_default_model_does_not_answer(tmp_path):
+    p = plumb("chat", env={"PLUMB_MODELS": str(tmp_path / "models"), "PLUMB_OFFLINE": "1"}, input="What is 4 + 5?\n")
+    assert (p.returncode, p.stdout) == (0, "9\n")
+    assert p.stderr.startswith("plumb: going on with reckoner") and "the network is not to be used" in p.stderr
 
 
 def test_chat_takes_a_model():
