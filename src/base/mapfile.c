@@ -2,6 +2,7 @@
 #include "base/mapfile.h"
 
 #include "base/atomic_file.h"
+#include "base/buf.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -113,5 +114,33 @@ Status file_write_atomic(const char *path, const void *data, size_t size, Error 
     return ST_OK;
 out:
     atomic_file_abandon(&f);
+    return st;
+}
+
+/* "DIRECTORY/name", owned; the directory is `path` itself or the one its file lies in. NULL: no memory. */
+static char *path_beside(const char *path, const char *name)
+{
+    struct stat info;
+    const bool is_directory = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    const char *const slash = strrchr(path, '/');
+    const size_t len = is_directory ? strlen(path) : slash ? (size_t)(slash - path) : 0;
+    ByteBuf b = {0};
+    Status st = bytebuf_append(&b, path, len);
+    if (st == ST_OK && (is_directory || slash))
+        st = bytebuf_append(&b, "/", 1);
+    if (st == ST_OK)
+        st = bytebuf_append(&b, name, strlen(name) + 1);
+    if (st != ST_OK)
+        bytebuf_free(&b);
+    return (char *)b.data;
+}
+
+Status file_read_beside(uint8_t **out, size_t *size, const char *path, const char *name, size_t max, Error *err)
+{
+    char *const full = path_beside(path, name);
+    if (!full)
+        return error_set(err, ST_NOMEM, "no memory for a path");
+    const Status st = file_read_all(out, size, full, max, err);
+    mem_free(full);
     return st;
 }

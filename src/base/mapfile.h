@@ -21,6 +21,9 @@ void mapfile_close(MapFile *m); /* zeroed or closed twice is fine */
  * behind the last one that *size does not count. "-" is standard input. */
 MUST_USE Status file_read_all(uint8_t **out, size_t *size, const char *path, size_t max, Error *err);
 
+/* The same for the file `name` in the directory that `path` is, or that its file lies in. ST_NOTFOUND: not there. */
+MUST_USE Status file_read_beside(uint8_t **out, size_t *size, const char *path, const char *name, size_t max, Error *err);
+
 /* Replace a file atomically: written to "PATH.tmp-PID" beside it, fsynced, renamed, directory fsynced.
  * On failure the old file is untouched and the temporary one is removed. */
 MUST_USE Status file_write_atomic(const char *path, const void *data, size_t size, Error *err);

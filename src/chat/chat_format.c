@@ -6,38 +6,8 @@
 #include "base/mem.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 #define CONFIG_BYTES_MAX ((size_t)64 << 20) /* tokenizer_config.json lists added tokens as well */
-
-/* "DIRECTORY/name", owned; the directory is `path` itself or the one its file lies in. NULL: no memory. */
-static char *path_beside(const char *path, const char *name)
-{
-    struct stat info;
-    const bool is_directory = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    const char *const slash = strrchr(path, '/');
-    const size_t len = is_directory ? strlen(path) : slash ? (size_t)(slash - path) : 0;
-    ByteBuf b = {0};
-    Status st = bytebuf_append(&b, path, len);
-    if (st == ST_OK && (is_directory || slash))
-        st = bytebuf_append(&b, "/", 1);
-    if (st == ST_OK)
-        st = bytebuf_append(&b, name, strlen(name) + 1);
-    if (st != ST_OK)
-        bytebuf_free(&b);
-    return (char *)b.data;
-}
-
-/* ST_NOTFOUND without a message when the file is not there. */
-static Status read_beside(uint8_t **out, size_t *size, const char *path, const char *name, Error *err)
-{
-    char *const full = path_beside(path, name);
-    if (!full)
-        return error_set(err, ST_NOMEM, "chat template: no memory");
-    const Status st = file_read_all(out, size, full, CONFIG_BYTES_MAX, err);
-    mem_free(full);
-    return st;
-}
 
 static Status take_string(const JsonReader *r, ByteBuf *out)
 {
@@ -120,12 +90,12 @@ static Status find_in_directory(ByteBuf *out, const char *path, Error *err)
     uint8_t *text = NULL;
     size_t size = 0;
     bool found = false;
-    Status st = read_beside(&text, &size, path, "chat_template.jinja", err);
+    Status st = file_read_beside(&text, &size, path, "chat_template.jinja", CONFIG_BYTES_MAX, err);
     if (st == ST_OK) {
         found = true;
         st = bytebuf_append(out, text, size);
     } else if (st == ST_NOTFOUND) {
-        st = read_beside(&text, &size, path, "tokenizer_config.json", err);
+        st = file_read_beside(&text, &size, path, "tokenizer_config.json", CONFIG_BYTES_MAX, err);
         if (st == ST_OK)
             st = read_config_template(text, size, out, &found, err);
         else if (st == ST_NOTFOUND)

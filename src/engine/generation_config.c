@@ -6,11 +6,7 @@
 #include "base/mem.h"
 #include "formats/json_kv.h"
 
-#include <limits.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #define TEXT_BYTES_MAX ((size_t)1 << 20)
 
@@ -94,40 +90,29 @@ static void take_stops(GenerationConfig *g, const Kv *kv, int64_t vocab)
         add_stop(g, &element, vocab);
 }
 
-/* The file in the directory that `path` is, or is in; false: there is none. */
-static bool find_file(char out[PATH_MAX], const char *path)
-{
-    struct stat s;
-    const char *const slash = strrchr(path, '/');
-    int n;
-    if (stat(path, &s) == 0 && S_ISDIR(s.st_mode))
-        n = snprintf(out, PATH_MAX, "%s/" GENERATION_CONFIG, path);
-    else
-        n = snprintf(out, PATH_MAX, "%.*s" GENERATION_CONFIG, slash ? (int)(slash - path) + 1 : 0, path);
-    return n > 0 && n < PATH_MAX && stat(out, &s) == 0;
-}
-
 Status generation_config_read(GenerationConfig *out, const char *path, const Kv *config, int64_t vocab, Error *err)
 {
-    char file[PATH_MAX];
     uint8_t *text = NULL;
     size_t size = 0;
     JsonKv *json = NULL;
-    Status st = ST_OK;
+    Error why = {0};
     *out = (GenerationConfig){.sampler = sampler_defaults()};
     if (config)
         take_stops(out, config, vocab);
-    if ((config && kv_has(config, "general.architecture")) || !find_file(file, path))
+    if (config && kv_has(config, "general.architecture"))
         return ST_OK;
-    st = file_read_all(&text, &size, file, TEXT_BYTES_MAX, err);
-    if (st == ST_OK)
-        st = json_kv_parse(&json, text, size, err);
+    Status st = file_read_beside(&text, &size, path, GENERATION_CONFIG, TEXT_BYTES_MAX, &why);
+    if (st == ST_NOTFOUND)
+        return ST_OK;
+    if (st != ST_OK)
+        return error_set(err, st, "%s", why.msg);
+    st = json_kv_parse(&json, text, size, err);
     if (st == ST_OK)
         st = take_sampling(&out->sampler, json_kv_view(json), err);
     if (st == ST_OK)
         take_stops(out, json_kv_view(json), vocab);
     else
-        error_context(err, st, "'%s'", file);
+        error_context(err, st, "%s of '%s'", GENERATION_CONFIG, path);
     json_kv_destroy(json);
     mem_free(text);
     return st;
